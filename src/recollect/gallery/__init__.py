@@ -1,0 +1,1 @@
+"""Templates to candidates, and how they are kept; not images, not HTTP."""

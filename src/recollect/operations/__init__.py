@@ -1,0 +1,1 @@
+"""One function per API action, named as boto3 names it."""

@@ -1,0 +1,1 @@
+"""Bytes to templates; knows arrays, not HTTP, not stores."""

@@ -1,0 +1,1 @@
+"""Where packs come from; nothing here is imported while a request runs."""
