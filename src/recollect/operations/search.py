@@ -1,0 +1,213 @@
+"""SearchFaces, SearchFacesByImage, SearchUsers, SearchUsersByImage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recollect.errors import InvalidParameterException, ResourceNotFoundException
+from recollect.operations import shapes
+from recollect.operations.service import quality_filter
+
+if TYPE_CHECKING:
+    from mypy_boto3_rekognition.type_defs import (
+        SearchFacesByImageRequestTypeDef,
+        SearchFacesRequestTypeDef,
+        SearchUsersByImageRequestTypeDef,
+        SearchUsersRequestTypeDef,
+    )
+
+    from recollect.gallery.store import Collection, Template
+    from recollect.operations.service import Service
+    from recollect.operations.shapes import Answer
+
+THRESHOLD_DEFAULT = 80.0
+FACES_DEFAULT = 4096
+USERS_DEFAULT = 500
+
+
+def search_faces(service: Service, params: SearchFacesRequestTypeDef) -> Answer:
+    """Find the faces of a collection that match one of its faces, which is left out.
+
+    https://docs.aws.amazon.com/rekognition/latest/APIReference/API_SearchFaces.html
+    """
+    collection = service.collection(params["CollectionId"])
+    face_id = params["FaceId"]
+    matches = _face_matches(
+        service,
+        collection,
+        _template_of_face(service, collection, face_id),
+        params.get("FaceMatchThreshold", THRESHOLD_DEFAULT),
+        params.get("MaxFaces", FACES_DEFAULT),
+        exclude=face_id,
+    )
+    return {
+        "SearchedFaceId": face_id,
+        "FaceMatches": matches,
+        "FaceModelVersion": collection.model_version,
+    }
+
+
+def search_faces_by_image(service: Service, params: SearchFacesByImageRequestTypeDef) -> Answer:
+    """Find the faces of a collection that match the largest face of a picture.
+
+    https://docs.aws.amazon.com/rekognition/latest/APIReference/API_SearchFacesByImage.html
+    """
+    collection = service.collection(params["CollectionId"])
+    wanted = quality_filter(params.get("QualityFilter"), "NONE", collection.model_version)
+    picture = service.probe_picture(params["Image"])
+    probe = service.pack(collection).largest_face(picture.pixels, wanted)
+    if probe is None:
+        # Clients compare this text byte for byte, its period included.
+        raise InvalidParameterException("There are no faces in the image. Should be at least 1.")
+    assert probe.template is not None
+
+    matches = _face_matches(
+        service,
+        collection,
+        probe.template,
+        params.get("FaceMatchThreshold", THRESHOLD_DEFAULT),
+        params.get("MaxFaces", FACES_DEFAULT),
+    )
+    return {
+        "SearchedFaceBoundingBox": shapes.bounding_box(probe.box),
+        "SearchedFaceConfidence": probe.confidence,
+        "FaceMatches": matches,
+        "FaceModelVersion": collection.model_version,
+    }
+
+
+def search_users(service: Service, params: SearchUsersRequestTypeDef) -> Answer:
+    """Find the users of a collection that match one of its faces or users.
+
+    https://docs.aws.amazon.com/rekognition/latest/APIReference/API_SearchUsers.html
+    """
+    collection = service.collection(params["CollectionId"])
+    face_id, user_id = params.get("FaceId"), params.get("UserId")
+    if (face_id is None) == (user_id is None):
+        raise InvalidParameterException
+    exclude = None
+    if user_id is not None:
+        user = service.store.user(collection, user_id)
+        if user is None:
+            raise ResourceNotFoundException(f"The user id: {user_id} does not exist")
+        probe = service.store.user_template(collection, user_id)
+        exclude = user.key
+    else:
+        assert face_id is not None
+        probe = _template_of_face(service, collection, face_id)
+
+    answer: Answer = {
+        "UserMatches": [],
+        "FaceModelVersion": collection.model_version,
+        "SearchedFace": {"FaceId": face_id} if face_id is not None else None,
+        "SearchedUser": {"UserId": user_id} if user_id is not None else None,
+    }
+    if probe is not None:  # A user without faces resembles nobody.
+        answer["UserMatches"] = _user_matches(
+            service,
+            collection,
+            probe,
+            params.get("UserMatchThreshold", THRESHOLD_DEFAULT),
+            params.get("MaxUsers", USERS_DEFAULT),
+            exclude=exclude,
+        )
+    return answer
+
+
+def search_users_by_image(service: Service, params: SearchUsersByImageRequestTypeDef) -> Answer:
+    """Find the users of a collection that match the largest face of a picture.
+
+    https://docs.aws.amazon.com/rekognition/latest/APIReference/API_SearchUsersByImage.html
+    """
+    collection = service.collection(params["CollectionId"])
+    pack = service.pack(collection)
+    wanted = quality_filter(params.get("QualityFilter"), "NONE", collection.model_version)
+    pixels = service.picture(params["Image"]).pixels
+
+    searched = None
+    unsearched = []
+    for face in pack.faces(pixels):
+        reasons = list(pack.reasons(face, wanted))
+        if searched is None and not reasons:
+            (face,) = pack.embed(pixels, [face])
+            reasons = list(pack.reasons(face, wanted))
+            if not reasons:
+                searched = face
+                continue
+        unsearched.append(shapes.unsearched_face(face, reasons or ["FACE_NOT_LARGEST"]))
+
+    answer: Answer = {
+        "UserMatches": [],
+        "FaceModelVersion": collection.model_version,
+        "UnsearchedFaces": unsearched,
+    }
+    if searched is not None:
+        assert searched.template is not None
+        answer["SearchedFace"] = {"FaceDetail": shapes.face_detail(searched)}
+        answer["UserMatches"] = _user_matches(
+            service,
+            collection,
+            searched.template,
+            params.get("UserMatchThreshold", THRESHOLD_DEFAULT),
+            params.get("MaxUsers", USERS_DEFAULT),
+        )
+    return answer
+
+
+def _template_of_face(service: Service, collection: Collection, face_id: str) -> Template:
+    found = service.store.face_templates(collection, [face_id])
+    if face_id not in found:
+        raise InvalidParameterException("faceId was not found in the collection.")
+    return found[face_id]
+
+
+def _face_matches(
+    service: Service,
+    collection: Collection,
+    probe: Template,
+    threshold: float,
+    count_max: int,
+    exclude: str | None = None,
+) -> list[Answer]:
+    """FaceMatches above the threshold, most similar first, equal ones by FaceId."""
+    pack = service.pack(collection)
+    candidates = service.parts.galleries.search(
+        collection,
+        probe,
+        count_max=count_max,
+        score_min=pack.score(threshold),
+        exclude=exclude,
+    )
+    faces = service.store.faces(collection, [c.id for c in candidates])
+    # A face that was deleted since the search began is gone: it is not shown.
+    return [
+        shapes.face_match(faces[c.id], pack.similarity(c.score))
+        for c in candidates
+        if c.id in faces
+    ]
+
+
+def _user_matches(
+    service: Service,
+    collection: Collection,
+    probe: Template,
+    threshold: float,
+    count_max: int,
+    exclude: str | None = None,
+) -> list[Answer]:
+    """UserMatches above the threshold, most similar first."""
+    pack = service.pack(collection)
+    candidates = service.parts.galleries.search(
+        collection,
+        probe,
+        count_max=count_max,
+        score_min=pack.score(threshold),
+        kind="users",
+        exclude=exclude,
+    )
+    users = service.store.users(collection, [c.id for c in candidates])
+    return [
+        shapes.user_match(users[c.id], pack.similarity(c.score))
+        for c in candidates
+        if c.id in users
+    ]

@@ -1,0 +1,85 @@
+"""One structured log line and the counters of a request; never a picture, template or secret."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+REQUESTS = Counter(
+    "recollect_requests",
+    "Calls answered, by operation and error code (OK where none)",
+    ["operation", "code"],
+)
+REQUEST_SECONDS = Histogram(
+    "recollect_request_duration_seconds",
+    "Time from the last byte of a call to its answer",
+    ["operation"],
+    buckets=SECONDS,
+)
+STAGE_SECONDS = Histogram(
+    "recollect_stage_duration_seconds",
+    "Time spent in one stage of a call",
+    ["stage"],
+    buckets=SECONDS,
+)
+FACES = Gauge("recollect_indexed_faces", "Faces and users held by the index of this process")
+
+_stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Time a stage of the current call; stages of one name add up."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds = time.perf_counter() - started
+        STAGE_SECONDS.labels(name).observe(seconds)
+        stages = _stages.get()
+        if stages is not None:
+            stages[name] = stages.get(name, 0.0) + seconds
+
+
+@contextmanager
+def stages() -> Iterator[dict[str, float]]:
+    """Collect the stages of the call that runs inside: name to seconds."""
+    collected: dict[str, float] = {}
+    token = _stages.set(collected)
+    try:
+        yield collected
+    finally:
+        _stages.reset(token)
+
+
+def configure_log(level: str) -> None:
+    """Log JSON lines to standard output, one a record, from our code and from libraries."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # Tracebacks without the values of variables: those may be a picture or a template.
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=max(number, logging.WARNING), stream=sys.stdout, format="%(message)s", force=True
+    )
