@@ -5,21 +5,22 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+ELSEWHERE = {"RECOLLECT_CONFIG", "RECOLLECT_EVAL_DATA"}
+"""Variables that are not settings of a server: the file itself, and data for measuring."""
 
 
 class SettingError(Exception):
     """A setting cannot be used; the message says which, from where, and what it should be."""
 
 
-def setting(default: Any, text: str, *, secret: bool = False) -> Any:
+def setting(default: Any, text: str) -> Any:
     """Declare a setting: its default and one line of help."""
-    return field(default=default, metadata={"help": text, "secret": secret})
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Settings:
     region: str = setting("us-east-1", "Region where a request names none")
     no_auth: bool = setting(False, "Let anybody do anything; for a closed machine only")
     strict_replay: bool = setting(False, "Refuse a signature that was seen before")
-    master_key: str = setting("", "Master key, 64 hexadecimal digits", secret=True)
+    master_key: str = setting("", "Master key, 64 hexadecimal digits; better in a file")
     master_key_file: Path | None = setting(
         None, "File of the master key, mode 0600; empty for master.key in the data folder"
     )
@@ -118,7 +119,7 @@ def load(
 
     Args:
         flags: values from the command line; None means not given.
-        environ: the environment; `RECOLLECT_NAME`, or `RECOLLECT_NAME_FILE` for a secret.
+        environ: the environment; settings stand in it as `RECOLLECT_NAME`.
         config: a TOML file with the settings by name, and `[s3.buckets."NAME"]` tables.
 
     Raises:
@@ -130,15 +131,12 @@ def load(
     known = {entry.name for entry in _declared()}
     if unknown := sorted(set(document) - known):
         raise SettingError(f"{config}: unknown setting {unknown[0]!r}")
-    variables = {f"RECOLLECT_{name.upper()}" for name in known} | {
-        f"RECOLLECT_{entry.name.upper()}_FILE" for entry in _declared() if entry.metadata["secret"]
-    }
     # A variable of ours that nothing reads is a typing mistake, and may have meant to lock a door.
-    others = {"RECOLLECT_CONFIG", "RECOLLECT_EVAL_DATA"}
+    variables = {f"RECOLLECT_{name.upper()}" for name in known} | ELSEWHERE
     for name in sorted(environ):
-        if name.startswith("RECOLLECT_") and not name.startswith("RECOLLECT_TEST_"):
-            if name not in variables | others:
-                raise SettingError(f"the environment variable {name} is no setting")
+        ours = name.startswith("RECOLLECT_") and not name.startswith("RECOLLECT_TEST_")
+        if ours and name not in variables:
+            raise SettingError(f"the environment variable {name} is no setting")
 
     values: dict[str, Any] = {}
     types = get_type_hints(Settings)
@@ -149,9 +147,6 @@ def load(
             values[name] = _convert(flags[name], kind, f"--{name.replace('_', '-')}")
         elif variable in environ:
             values[name] = _convert(environ[variable], kind, variable)
-        elif entry.metadata["secret"] and f"{variable}_FILE" in environ:
-            path = Path(environ[f"{variable}_FILE"])
-            values[name] = path.read_text(encoding="utf-8").strip()
         elif name in document:
             values[name] = _convert(document[name], kind, f"{config}: {name}")
     return Settings(**values, buckets=buckets)

@@ -1,0 +1,50 @@
+# demo, serve, test: each sets up .venv by itself; Python 3.11+, make and PyPI are enough.
+.PHONY: help demo serve test check setup models lint docs torture bench lock
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+help:
+	@echo "make demo     the main job on a real photograph, through an unmodified boto3"
+	@echo "make serve    set up and serve on http://127.0.0.1:8080, data in ./data"
+	@echo "make test     what CI runs: format, lint, types, arrows, tests"
+	@echo "make torture  the long fault tests; make bench  the published figures"
+
+$(STAMP): requirements-dev.lock pyproject.toml hatch_build.py src/recollect/gallery/_scan.c
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "recollect needs Python 3.11 or newer; set PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(STAMP)
+
+models: $(STAMP)
+	@$(BIN)/recollect models setup
+
+demo: models
+	@$(BIN)/python -m demo
+
+serve: models
+	@$(BIN)/recollect serve
+
+test: check
+check: models lint
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+torture: models
+	@$(BIN)/python -m pytest -m slow --timeout 3600
+
+lock:
+	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra dev --no-emit-package recollect pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
