@@ -38,7 +38,10 @@ class Limits:
     pixels_max: int = 64_000_000
     """Ours: bounds the memory and the time of a decoding, whatever the file's length."""
     scans_max: int = 50
-    """Ours: a progressive JPEG costs time by pixels times scans. Honest files have at most 11."""
+    """Ours: every scan of a progressive JPEG visits all pixels again. Honest files have at most 11
+    scans."""
+    pixel_visits_max: int = 11 * 64_000_000
+    """Ours: pixels times scans, so that the largest picture cannot also have the most scans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def read(data: bytes, limits: Limits | None = None) -> Header:
         raise ImageTooLargeException(
             f"Image dimensions: {width} x {height} pixels exceed the maximum limit."
         )
-    if header.scans > limits.scans_max:
+    if header.scans > limits.scans_max or header.scans * width * height > limits.pixel_visits_max:
         raise ImageTooLargeException
     if min(width, height) < limits.side_px_min:
         raise InvalidParameterException

@@ -1,0 +1,51 @@
+"""Anonymous memory that two processes share, on no disk."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import secrets
+import sys
+import weakref
+
+
+class SharedMemory:
+    """Anonymous shared memory, on no disk; pages take room from when they are first written.
+
+    Its length is sealed: a child that was taken over could otherwise shorten it, and this process
+    would be killed where it reads past the end.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.descriptor = _anonymous_memory()
+        weakref.finalize(self, os.close, self.descriptor)
+        os.ftruncate(self.descriptor, length)
+        if sys.platform == "linux":
+            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
+        self._lent: weakref.ref[mmap.mmap] | None = None
+
+    def lend(self, length: int) -> mmap.mmap:
+        """Map the first bytes to read them. The memory is taken while the mapping lives."""
+        mapping = mmap.mmap(self.descriptor, length, prot=mmap.PROT_READ)
+        self._lent = weakref.ref(mapping)
+        return mapping
+
+    def is_free(self) -> bool:
+        """Whether nobody can see it any more."""
+        return self._lent is None or self._lent() is None
+
+
+def _anonymous_memory() -> int:
+    """Descriptor of empty memory that has no name."""
+    if sys.platform == "linux":
+        return os.memfd_create("picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+    # The C half of multiprocessing.shared_memory; its Python half would keep the name.
+    import _posixshmem  # type: ignore[import-not-found]
+
+    name = f"/recollect-{secrets.token_hex(8)}"
+    descriptor: int = _posixshmem.shm_open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=0o600)
+    _posixshmem.shm_unlink(name)
+    return descriptor
