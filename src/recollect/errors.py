@@ -160,6 +160,13 @@ class UnknownOperationException(FrameworkError):
     web_status = 404
 
 
+class MethodNotAllowedException(FrameworkError):
+    """The path takes POST and nothing else."""
+
+    status = 405
+    web_status = 405
+
+
 class RequestEntityTooLargeException(FrameworkError):
     """The body is longer than the operation allows."""
 
