@@ -1,0 +1,162 @@
+"""How a picture is searched for faces: the largest first, or all of them, and what a miss tries.
+
+Knows no particular detector. A search goes from cheap to dear and stops at the first success.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from recollect.vision.findings import Findings, suppress
+
+if TYPE_CHECKING:
+    from recollect.vision.face import Image
+    from recollect.vision.findings import Detector
+
+FACE_PX_MIN = 20
+"""Smallest face looked for, in pixels of a small picture."""
+CONTRACT_FACE_PX, CONTRACT_AREA_PX = 40, 1920 * 1080
+"""Rekognition promises faces of 40 px at 1920x1080, proportionally larger ones above."""
+
+LARGEST_SHARE = 0.15
+"""The first look searches for faces of this share of the short side and larger."""
+LARGEST_ACCEPTED = 0.9
+"""A largest face below this share of what was looked for may have a larger one missed beside."""
+
+FACES_MAX = 100
+AGAIN_MAX = 16
+"""Doubtful faces of one picture that are looked at again, the largest first."""
+AGAIN_MARGIN = 1.0
+"""Room around a doubtful face when it is looked at again, in sides of its box."""
+AGAIN_OVERLAP_MIN = 0.25
+"""Intersection over union at which a box found in a turned part is the same face."""
+
+BORDER_SHARE = 0.3
+GAMMA_TARGET, GAMMA_MIN = 0.4, 0.25
+
+
+class Search:
+    """A detector and the ways to use it on a picture.
+
+    Args:
+        detector: what looks at an array.
+        doubt_below: score under which a face may be one that lies on its side, 0..1.
+    """
+
+    def __init__(self, detector: Detector, *, doubt_below: float) -> None:
+        self._detector = detector
+        self._doubt_below = doubt_below
+
+    def every(self, image: Image) -> Findings:
+        """All faces by falling area of the box clipped to the picture, at most FACES_MAX."""
+        found = self._detector.find(image, smallest_face_px(image))
+        if not len(found):
+            found = self._after_a_miss(image, smallest_face_px(image))
+        found = by_area(found, image).take(slice(FACES_MAX))
+        rows = [
+            self.again(image, found.take(slice(row, row + 1)))
+            if row < AGAIN_MAX and found.scores[row] < self._doubt_below
+            else found.take(slice(row, row + 1))
+            for row in range(len(found))
+        ]
+        return by_area(Findings.of(rows), image)
+
+    def largest(self, image: Image) -> Findings:
+        """The largest face alone, none or one row; usually in a fraction of `every`'s time."""
+        wanted = max(FACE_PX_MIN, LARGEST_SHARE * min(image.shape[:2]))
+        found = by_area(self._detector.find(image, wanted), image)
+        if not len(found) or _side_px(found) < LARGEST_ACCEPTED * wanted:
+            found = by_area(self._detector.find(image, smallest_face_px(image)), image)
+        if not len(found):
+            found = by_area(self._after_a_miss(image, wanted), image)
+        found = found.take(slice(1))
+        if len(found) and found.scores[0] < self._doubt_below:
+            found = self.again(image, found)
+        return found
+
+    def again(self, image: Image, face: Findings) -> Findings:
+        """Look at one doubtful face at the other quarter turns; the turn of the best score.
+
+        A face that lies on its side is often found, but with misplaced points, which would give
+        it the template of somebody else. Only the part of the picture around it is searched.
+        """
+        left, top, right, bottom = face.boxes[0]
+        side = max(right - left, bottom - top)
+        height, width = image.shape[:2]
+        x0, y0 = (max(0, int(v - AGAIN_MARGIN * side)) for v in (left, top))
+        x1 = min(width, int(right + AGAIN_MARGIN * side) + 1)
+        y1 = min(height, int(bottom + AGAIN_MARGIN * side) + 1)
+        part = image[y0:y1, x0:x1]
+        seen = [face]
+        for turn in (1, 2, 3):
+            turned = (int(face.turns[0]) + turn) % 4
+            found = self._turned(part, turned, max(FACE_PX_MIN, side / 2)).moved(1.0, x0, y0)
+            same = _overlap(found, face) >= AGAIN_OVERLAP_MIN
+            seen.append(found.take(np.flatnonzero(same)))
+        # On equal scores the turn seen first stays: argmax takes the first.
+        every = Findings.of(seen)
+        return every.take(np.array([int(np.argmax(every.scores))]))
+
+    def _turned(self, image: Image, turn: int, face_px_min: float) -> Findings:
+        """Find the faces that stand upright in numpy.rot90(image, turn)."""
+        turned = np.ascontiguousarray(np.rot90(image, turn))
+        found = self._detector.find(turned, face_px_min)
+        return found.turned_back(turn, *image.shape[:2])
+
+    def _after_a_miss(self, image: Image, face_px_min: float) -> Findings:
+        """Quarter turns, then a black border, then the same in better light."""
+        turns = Findings.of([self._turned(image, turn, face_px_min) for turn in (1, 2, 3)])
+        if len(turns):
+            return turns.take(suppress(turns.boxes, turns.scores, 0.5))
+        found = self._bordered(image, face_px_min)
+        return found if len(found) else self._bordered(_lit(image), face_px_min)
+
+    def _bordered(self, image: Image, face_px_min: float) -> Findings:
+        """Search with black around the picture, for faces that fill it."""
+        border = int(BORDER_SHARE * max(image.shape[:2]))
+        wide = cv2.copyMakeBorder(
+            image, border, border, border, border, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+        )
+        found = self._detector.find(np.asarray(wide, np.uint8), face_px_min)
+        return found.moved(1.0, -border, -border)
+
+
+def smallest_face_px(image: Image) -> float:
+    """The smallest face to look for: what the contract promises, and smaller in small pictures."""
+    area = image.shape[0] * image.shape[1]
+    return max(FACE_PX_MIN, CONTRACT_FACE_PX * float(np.sqrt(area / CONTRACT_AREA_PX)))
+
+
+def by_area(found: Findings, image: Image) -> Findings:
+    """Sort by falling area of the box clipped to the picture, without those outside of it.
+
+    Clipped, because half a face at the border may have the largest box of all.
+    """
+    areas = found.areas(*image.shape[:2])
+    order = np.argsort(-areas, kind="stable")
+    return found.take(order[areas[order] > 0])
+
+
+def _side_px(found: Findings) -> float:
+    """Longer side of the first box, which is the side of the square that found it."""
+    return float((found.boxes[0, 2:] - found.boxes[0, :2]).max())
+
+
+def _overlap(found: Findings, face: Findings) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Intersection over union of each box with that of `face`."""
+    low = np.maximum(found.boxes[:, :2], face.boxes[0, :2])
+    high = np.minimum(found.boxes[:, 2:], face.boxes[0, 2:])
+    common = np.prod((high - low).clip(0), axis=1)
+    areas = [np.prod(f.boxes[:, 2:] - f.boxes[:, :2], axis=1) for f in (found, face)]
+    return np.asarray(common / (areas[0] + areas[1] - common), np.float64)
+
+
+def _lit(image: Image) -> Image:
+    """Lift the median brightness to GAMMA_TARGET; a bright picture stays as it is."""
+    median = float(np.median(image)) / 255
+    exponent = np.log(GAMMA_TARGET) / np.log(np.clip(median, 1e-3, 0.999))
+    table = (np.arange(256) / 255) ** np.clip(exponent, GAMMA_MIN, 1.0) * 255
+    return np.asarray(cv2.LUT(image, table.round().astype(np.uint8)), np.uint8)

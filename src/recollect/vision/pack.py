@@ -1,0 +1,332 @@
+"""A model pack: what operations ask of it, and a pack folder loaded and at work."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from recollect.vision import quality
+from recollect.vision.align import AlignmentError, cut_chip
+from recollect.vision.detect import Search
+from recollect.vision.embed import Embedder, cosine, unit
+from recollect.vision.face import Face
+from recollect.vision.findings import Findings
+from recollect.vision.landmarks import RegressionTrees, TreesError
+from recollect.vision.manifest import MANIFEST_BYTES_MAX, Manifest, PackError, parse
+from recollect.vision.mtcnn import Mtcnn
+from recollect.vision.onnx_model import checked, free_batch
+from recollect.vision.session import Session
+from recollect.vision.views import Refinement, Views
+from recollect.vision.yunet import YuNet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from recollect.vision.face import Image, Template
+    from recollect.vision.findings import Detector
+
+FILE_BYTES_MAX = 512 << 20
+KNOWN_SCORE_MIN = 0.9999
+LANDMARKS = ("eyeLeft", "eyeRight", "nose", "mouthLeft", "mouthRight")
+
+
+class ModelPack(Protocol):
+    """A model pack at work; safe from any thread."""
+
+    name: str
+    version: str
+    """Rekognition's FaceModelVersion."""
+    dimension: int
+    centre: Template
+    """Mean template over many people, for the index; zeros where unknown. Not of unit length."""
+
+    def faces(self, image: Image) -> list[Face]:
+        """All faces by falling area of the box clipped to the picture, at most 100; no template."""
+        ...
+
+    def largest_face(self, image: Image, quality_filter: str) -> Face | None:
+        """The largest face that passes the filter, with template; None where there is none."""
+        ...
+
+    def embed(self, image: Image, faces: Sequence[Face]) -> list[Face]:
+        """The same faces in the same order, with template and mirror_score.
+
+        A face that turns out to lie on its side may come back with a better box.
+        """
+        ...
+
+    def reasons(self, face: Face, quality_filter: str) -> tuple[str, ...]:
+        """Why a filter (LOW, AUTO, MEDIUM, HIGH, NONE) refuses a face, as Rekognition names it."""
+        ...
+
+    def weight(self, face: Face) -> float:
+        """Weight of the face's template among others of the same person, above 0."""
+        ...
+
+    def similarity(self, score: float) -> float:
+        """Score (cosine, -1..1) to similarity, 0..100; rises with the score."""
+        ...
+
+    def score(self, similarity: float) -> float:
+        """The least score whose similarity reaches `similarity`; -1 for 0."""
+        ...
+
+
+class Pack:
+    """The models of one pack folder. Use `load`."""
+
+    def __init__(
+        self, manifest: Manifest, search: Search, views: Views, embedder: Embedder
+    ) -> None:
+        self.manifest = manifest
+        self.name = manifest.name
+        self.version = manifest.model_version
+        self.dimension = manifest.embedding.dimension
+        self.centre: Template = manifest.embedding.centre.astype(np.float32)
+        self._search = search
+        self._views = views
+        self._embedder = embedder
+
+    def faces(self, image: Image) -> list[Face]:
+        """See ModelPack.faces."""
+        found = self._search.every(image)
+        rows = (found.take(slice(row, row + 1)) for row in range(len(found)))
+        return [face for row in rows if (face := self._face(image, row)) is not None]
+
+    def largest_face(self, image: Image, quality_filter: str) -> Face | None:
+        """See ModelPack.largest_face."""
+        found = self._search.largest(image)
+        first = self._face(image, found) if len(found) else None
+        if first is None:
+            return None
+        if (passed := self._passed(image, first, quality_filter)) is not None:
+            return passed
+        # Beside the refused face a smaller one may pass.
+        for face in self.faces(image):
+            if face.box != first.box:
+                passed = self._passed(image, face, quality_filter)
+                if passed is not None:
+                    return passed
+        return None
+
+    def embed(self, image: Image, faces: Sequence[Face]) -> list[Face]:
+        """See ModelPack.embed."""
+        embedded = self._embed(image, faces)
+        below = self.manifest.embedding.doubt_mirror_below
+        return [
+            self._again(image, face)
+            if face.mirror_score is not None and face.mirror_score < below
+            else face
+            for face in embedded
+        ]
+
+    def reasons(self, face: Face, quality_filter: str) -> tuple[str, ...]:
+        """See ModelPack.reasons."""
+        if quality_filter == "NONE":
+            return ()
+        return quality.reasons(face, self.manifest.bars[quality_filter])
+
+    def weight(self, face: Face) -> float:
+        """See ModelPack.weight."""
+        return quality.weight(face, self.manifest.bars)
+
+    def similarity(self, score: float) -> float:
+        """See ModelPack.similarity."""
+        return self.manifest.scale.similarity(score)
+
+    def score(self, similarity: float) -> float:
+        """See ModelPack.score."""
+        return self.manifest.scale.score(similarity)
+
+    def _passed(self, image: Image, face: Face, quality_filter: str) -> Face | None:
+        """The face with its template where it passes the filter, before and after embedding."""
+        if self.reasons(face, quality_filter):
+            return None
+        (face,) = self.embed(image, [face])
+        return None if self.reasons(face, quality_filter) else face
+
+    def _face(self, image: Image, found: Findings) -> Face | None:
+        """Describe the one row found; None where its points coincide, for then it is no face."""
+        height, width = image.shape[:2]
+        left, top, right, bottom = (float(v) for v in found.boxes[0])
+        points = found.points[0]
+        try:
+            to_image = self._views.refinement.coarse(points)
+        except AlignmentError:
+            return None
+        chip = cut_chip(image, to_image, self._views.refinement.chip_px)
+        return Face(
+            box=(left / width, top / height, (right - left) / width, (bottom - top) / height),
+            confidence=float(found.scores[0]) * 100,
+            landmarks={
+                name: (float(x) / width, float(y) / height)
+                for name, (x, y) in zip(LANDMARKS, points, strict=True)
+            },
+            pose=quality.pose(points),
+            brightness=quality.brightness(chip),
+            sharpness=quality.sharpness(chip),
+            size_px=min(right - left, bottom - top),
+            points=points,
+            turn=int(found.turns[0]),
+        )
+
+    def _embed(self, image: Image, faces: Sequence[Face]) -> list[Face]:
+        """Templates of the faces as they were found."""
+        if not faces:
+            return []
+        chips = [self._views.chips(image, face.points) for face in faces]
+        raw = self._embedder.raw(np.stack([chip for views in chips for chip in views]))
+        raw = raw.reshape(len(faces), len(self._views.names), self.dimension)
+        mirror = self._views.names.index("mirror") if self._views.mirrored else None
+        return [
+            replace(
+                face,
+                template=unit(views.mean(axis=0)),
+                mirror_score=None if mirror is None else cosine(views[mirror - 1], views[mirror]),
+            )
+            for face, views in zip(faces, raw, strict=True)
+        ]
+
+    def _again(self, image: Image, face: Face) -> Face:
+        """Look again at a face whose chip and mirrored chip disagree: it may lie on its side."""
+        height, width = image.shape[:2]
+        left, top, w, h = face.box
+        row = Findings(
+            np.array([[left * width, top * height, (left + w) * width, (top + h) * height]]),
+            np.array([face.confidence / 100]),
+            face.points[None],
+            np.array([face.turn]),
+        )
+        found = self._search.again(image, row)
+        if found.turns[0] == face.turn:
+            return face
+        other = self._face(image, found)
+        return face if other is None else self._embed(image, [other])[0]
+
+
+def load(folder: Path, *, threads: int = 1) -> Pack:
+    """Load a pack folder: every hash, every field and the known vector checked.
+
+    Args:
+        folder: holds manifest.toml and the files it names, and may hold nothing that it runs
+            otherwise.
+        threads: threads for one run of a net.
+
+    Raises:
+        PackError: the pack cannot be used, with the reason.
+    """
+    manifest = read_manifest(folder)
+    data = {name: _read(folder, name, entry.sha256) for name, entry in manifest.files.items()}
+
+    def session(name: str, *, steady: bool = True) -> Session:
+        model = checked(data[name], name)
+        try:
+            return Session(free_batch(model, name), threads=threads, steady=steady)
+        except PackError:
+            raise
+        except Exception as error:  # onnxruntime has no common ancestor for its errors
+            raise PackError(f"{name} cannot be loaded: {error}") from error
+
+    detector = manifest.detector
+    found: Detector
+    if detector.kind == "mtcnn":
+        # The first net sees pictures of every size: a plan of memory for each would only pile up.
+        nets = [session(f, steady=i > 0) for i, f in enumerate(detector.files)]
+        found = Mtcnn(nets, detector.thresholds)
+    else:
+        found = YuNet(session(detector.files[0], steady=False), detector.thresholds[0])
+    spec, embedding = manifest.landmarks, manifest.embedding
+    try:
+        trees = RegressionTrees.from_npz(data[spec.file])
+    except TreesError as error:
+        raise PackError(f"{spec.file}: {error}") from error
+    if trees.initial.shape != spec.points_px.shape:
+        raise PackError(f"{spec.file} finds {len(trees.initial)} points, the manifest has 5")
+    refinement = Refinement(
+        trees=trees,
+        chip_px=spec.chip_px,
+        margin_px=spec.margin_px,
+        box_px=spec.box_px,
+        trees_points=spec.points_px,
+        detector_points=spec.detector_points_px,
+    )
+    embedder = Embedder(
+        session(embedding.file),
+        colour=embedding.colour,
+        mean=embedding.mean,
+        std=embedding.std,
+        dimension=embedding.dimension,
+    )
+    _check_known(embedder, manifest)
+    return Pack(
+        manifest,
+        Search(found, doubt_below=detector.doubt_below),
+        Views(embedding.views, embedding.side_px, embedding.points_px, refinement),
+        embedder,
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a pack folder's manifest, without its models.
+
+    Raises:
+        PackError: there is none, or it is wrong.
+    """
+    try:
+        with (folder / "manifest.toml").open("rb") as file:
+            data = file.read(MANIFEST_BYTES_MAX + 1)
+    except OSError as error:
+        raise PackError(f"{folder} holds no manifest.toml: {error.strerror}") from error
+    if len(data) > MANIFEST_BYTES_MAX:
+        raise PackError(f"manifest.toml is larger than {MANIFEST_BYTES_MAX} bytes")
+    try:
+        return parse(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise PackError("manifest.toml is not UTF-8") from error
+
+
+def _read(folder: Path, name: str, sha256: str) -> bytes:
+    """Read one file and compare its hash before anything looks into it."""
+    try:
+        with (folder / name).open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise PackError(f"{name} cannot be read: {error.strerror}") from error
+    if len(data) > FILE_BYTES_MAX:
+        raise PackError(f"{name} is larger than {FILE_BYTES_MAX} bytes")
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise PackError(f"{name} is not the file of the manifest: its SHA-256 differs")
+    return data
+
+
+def known_chip(side_px: int) -> Image:
+    """The chip for which a manifest states the vector: smooth, coloured, full of edges.
+
+    Channel c (0 red, 1 green, 2 blue) of column x and row y is
+    (x·(3 + c) + y·(5 - c) + x·y // 8) mod 256.
+    """
+    y, x, c = np.meshgrid(*(np.arange(n) for n in (side_px, side_px, 3)), indexing="ij")
+    return np.asarray((x * (3 + c) + y * (5 - c) + x * y // 8) % 256, np.uint8)
+
+
+def known_vector(embedder: Embedder, side_px: int) -> Template:
+    """What an embedding net makes of the known chip, at unit length."""
+    return unit(embedder.raw(known_chip(side_px)[None])[0])
+
+
+def _check_known(embedder: Embedder, manifest: Manifest) -> None:
+    """A wrong colour order or normalisation changes little enough to go unnoticed: compare."""
+    try:
+        found = known_vector(embedder, manifest.embedding.side_px)
+    except Exception as error:  # onnxruntime has no common ancestor for its errors
+        raise PackError(f"{manifest.embedding.file} does not run as described: {error}") from error
+    score = cosine(found, manifest.embedding.known.astype(np.float32))
+    if score < KNOWN_SCORE_MIN:
+        raise PackError(
+            f"{manifest.embedding.file} gives another vector for the known chip than the manifest "
+            f"says (cosine {score:.5f}): the file, colour, mean or std is wrong"
+        )

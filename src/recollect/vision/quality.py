@@ -1,0 +1,144 @@
+"""What a face is worth: brightness, sharpness, pose, and the decision of the quality filter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from recollect.vision.face import Pose
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from recollect.vision.face import Face, Image, Points
+
+FILTERS = ("LOW", "AUTO", "MEDIUM", "HIGH")
+"""Filters that refuse something, from the mildest to the strictest; NONE refuses nothing."""
+
+# A mean face from the front, in units of the distance between the eyes, seen from the midpoint
+# of the eyes: y downwards in the picture, z towards the camera.
+NOSE_Y, NOSE_Z = 0.577, 0.60
+MOUTH_Y, MOUTH_Z = 1.068, 0.20
+
+SHARPNESS_HALF = 7.0
+"""Mean absolute Laplacian of a chip, in grey levels, that counts as sharpness 50."""
+
+WEIGHT_MIN = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a face has to reach to pass one filter."""
+
+    confidence_min: float
+    """Detector's belief, 0..100."""
+    size_px_min: float
+    """Shorter side of the box in pixels."""
+    brightness_min: float
+    brightness_max: float
+    """Mean brightness of the face, 0..100."""
+    sharpness_min: float
+    """0..100."""
+    yaw_max: float
+    pitch_max: float
+    """Turn of the head either way, degrees."""
+    mirror_min: float
+    """Least cosine between chip and mirrored chip; -1 where the pack does not measure it."""
+
+
+def brightness(chip: Image) -> float:
+    """Mean brightness of a chip, 0..100."""
+    return float(_grey(chip).mean()) / 255 * 100
+
+
+def sharpness(chip: Image) -> float:
+    """Sharpness of a chip, 0..100: how much neighbouring pixels differ, in its bright units.
+
+    With m the mean absolute Laplacian in grey levels, sharpness is 100·m / (m + SHARPNESS_HALF).
+    A small face is enlarged to its chip and so counts as less sharp, which is as it should be.
+    """
+    grey = _grey(chip)
+    edges = float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean())
+    return 100 * edges / (edges + SHARPNESS_HALF)
+
+
+def _grey(chip: Image) -> Image:
+    return np.asarray(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def pose(points: Points) -> Pose:
+    """Estimate the turn of the head from eyes, nose and corners of the mouth.
+
+    Weak perspective on a mean face. With u the unit vector from the left eye to the right one, v
+    its normal (downwards), e and m the midpoints of eyes and mouth, n the nose, L the distance of
+    the eyes:
+
+    * roll = angle of u in the picture, clockwise positive
+    * yaw = atan(((n - e)·u / L) / NOSE_Z), positive when the nose points to the right of the
+      picture
+    * pitch = atan((NOSE_Y - p·MOUTH_Y) / (NOSE_Z - p·MOUTH_Z)) with p = (n - e)·v / (m - e)·v,
+      positive upwards
+
+    Roll is measured. Yaw and pitch are estimates from a mean face, never checked against ground
+    truth.
+
+    Args:
+        points: shape (5, 2), pixels: eyes, nose, corners of the mouth; left before right.
+    """
+    left, right, nose, mouth_left, mouth_right = points
+    across = right - left
+    length = max(float(np.hypot(*across)), 1e-6)
+    u = across / length
+    v = np.array([-u[1], u[0]])
+    middle = (left + right) / 2
+    yaw = math.atan(float((nose - middle) @ u) / length / NOSE_Z)
+    drop = float(((mouth_left + mouth_right) / 2 - middle) @ v)
+    ratio = float((nose - middle) @ v) / drop if abs(drop) > 1e-6 else NOSE_Y / MOUTH_Y
+    pitch = math.atan2(NOSE_Y - ratio * MOUTH_Y, max(NOSE_Z - ratio * MOUTH_Z, 1e-6))
+    return Pose(
+        roll=math.degrees(math.atan2(u[1], u[0])),
+        yaw=math.degrees(yaw),
+        pitch=math.degrees(pitch),
+    )
+
+
+def reasons(face: Face, bar: Bar) -> tuple[str, ...]:
+    """Why a filter refuses a face, in Rekognition's words; empty where it passes."""
+    mirrored = face.mirror_score is not None and face.mirror_score < bar.mirror_min
+    found = {
+        "EXTREME_POSE": abs(face.pose.yaw) > bar.yaw_max or abs(face.pose.pitch) > bar.pitch_max,
+        "LOW_BRIGHTNESS": face.brightness < bar.brightness_min,
+        "LOW_SHARPNESS": face.sharpness < bar.sharpness_min,
+        "LOW_CONFIDENCE": face.confidence < bar.confidence_min,
+        "SMALL_BOUNDING_BOX": face.size_px < bar.size_px_min,
+        # Rekognition has no word for too bright; the template's own doubt has none either.
+        "LOW_FACE_QUALITY": face.brightness > bar.brightness_max or mirrored,
+    }
+    return tuple(reason for reason, holds in found.items() if holds)
+
+
+def weight(face: Face, bars: Mapping[str, Bar]) -> float:
+    """Weight of a face's template among others of the same person, WEIGHT_MIN..1.
+
+    Size, sharpness and mirror score each count from WEIGHT_MIN at the LOW bar to 1 at the HIGH
+    bar; the weakest of them decides.
+    """
+    low, high = bars["LOW"], bars["HIGH"]
+    shares = [
+        _share(face.size_px, low.size_px_min, high.size_px_min),
+        _share(face.sharpness, low.sharpness_min, high.sharpness_min),
+    ]
+    if face.mirror_score is not None:
+        shares.append(_share(face.mirror_score, low.mirror_min, high.mirror_min))
+    return WEIGHT_MIN + (1 - WEIGHT_MIN) * min(shares)
+
+
+def _share(value: float, low: float, high: float) -> float:
+    """Where a value lies between two bars, 0..1."""
+    if high <= low:
+        return float(value >= high)
+    return min(1.0, max(0.0, (value - low) / (high - low)))

@@ -1,0 +1,55 @@
+"""An ONNX net at work: loaded by bytes, checked, deterministic, on as many threads as given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Floats = npt.NDArray[np.float32]
+
+
+class Session:
+    """One net. `run` is safe from any thread.
+
+    Args:
+        model: the ONNX file's bytes, already checked by `onnx_model`.
+        threads: threads for one run.
+        steady: every run has the same shape except for the batch, so memory may be planned.
+    """
+
+    def __init__(self, model: bytes, *, threads: int = 1, steady: bool = True) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.enable_mem_pattern = steady
+        options.log_severity_level = 3
+        options.use_deterministic_compute = True
+        # Threads that spin between runs would take the cores from other requests.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            model, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+
+    @property
+    def inputs(self) -> dict[str, list[int | str | None]]:
+        """Names and shapes of the inputs; a free side is a string or None."""
+        return {node.name: list(node.shape) for node in self._session.get_inputs()}
+
+    @property
+    def outputs(self) -> dict[str, list[int | str | None]]:
+        """Names and shapes of the outputs."""
+        return {node.name: list(node.shape) for node in self._session.get_outputs()}
+
+    def run(self, inputs: Mapping[str, Floats], outputs: Sequence[str]) -> list[Floats]:
+        """Compute the named outputs."""
+        results: list[Floats] = self._session.run(list(outputs), dict(inputs))
+        return results
