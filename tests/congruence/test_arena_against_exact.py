@@ -1,0 +1,147 @@
+import uuid
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from recollect.gallery import exact
+from recollect.gallery.arena import Arena
+
+SPACE = (7, "faces")
+
+
+def ids(count, first=0):
+    return [str(uuid.UUID(int=(number * 7919) % 100_003)) for number in range(first, first + count)]
+
+
+def unit(rows):
+    rows = np.asarray(rows, np.float32)
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def people(count, dimension, seed, common=0.0):
+    """Templates of people with a few samples each, and what all of them have in common."""
+    random = np.random.default_rng(seed)
+    decay = np.linspace(1.5, 0.5, dimension)
+    persons = random.standard_normal((count // 4 + 1, dimension)) * decay
+    samples = persons[random.integers(0, len(persons), count)]
+    samples = samples + 0.6 * random.standard_normal((count, dimension))
+    return unit(unit(samples) + common * unit(np.ones(dimension)))
+
+
+def both(face_ids, templates, probe, centre=None, **options):
+    """Answers of the arena and of the oracle to the same question."""
+    arena = Arena()
+    arena.open(SPACE, templates.shape[1], centre)
+    arena.load(SPACE, face_ids, templates)
+    return (
+        arena.search(SPACE, probe, **options),
+        exact.search(face_ids, templates, probe, **options),
+    )
+
+
+# Plus and minus the axes: unit length and exact in float32, and few enough that ties are common.
+AXES = [sign * axis for axis in np.eye(3, dtype=np.float32) for sign in (1, -1)]
+vectors = st.sampled_from(AXES)
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(vectors, max_size=80),
+    vectors,
+    st.integers(1, 50),
+    st.floats(-1, 1, width=32),
+    st.sampled_from([None, *ids(3)]),
+)
+def test_ties_go_by_id(enrolled, probe, count_max, score_min, exclude):
+    templates = np.array(enrolled, np.float32).reshape(-1, 3)
+
+    found, expected = both(
+        ids(len(enrolled)),
+        templates,
+        probe,
+        count_max=count_max,
+        score_min=score_min,
+        exclude=exclude,
+    )
+
+    assert found == expected
+
+
+@pytest.mark.parametrize("dimension", [1, 3, 15, 16, 63, 64, 65, 128, 200, 512, 1100])
+@pytest.mark.parametrize("common", [0.0, 2.2])
+def test_every_score_is_the_oracles_to_the_bit(dimension, common):
+    templates = people(700, dimension, seed=dimension, common=common)
+    probe = people(4, dimension, seed=1, common=common)[0]
+    centre = templates[:350].mean(axis=0) if common else None
+
+    for count_max, score_min in [(4096, -1.0), (5, -1.0), (4096, 0.3), (4096, 0.9), (100, 0.0)]:
+        found, expected = both(
+            ids(700), templates, probe, centre, count_max=count_max, score_min=score_min
+        )
+        assert found == expected
+
+
+@pytest.mark.parametrize("count_max", [1, 10, 4096])
+def test_the_best_are_found_however_the_rows_are_ordered(count_max):
+    templates = people(40_000, 32, seed=5)
+    probe = people(1, 32, seed=6)[0]
+    order = np.argsort(exact.scores(templates, probe))
+    for rows in (order, order[::-1]):
+        found, expected = both(
+            ids(40_000), templates[rows], probe, count_max=count_max, score_min=-1.0
+        )
+        assert found == expected
+
+
+def test_a_score_that_equals_the_threshold_is_found():
+    templates = people(2000, 64, seed=9)
+    probe = templates[3]
+    for score in exact.scores(templates, probe)[:200].tolist():
+        for score_min in (score, float(np.nextafter(np.float32(score), np.float32(2)))):
+            found, expected = both(ids(2000), templates, probe, count_max=4096, score_min=score_min)
+            assert found == expected
+
+
+class ArenaIsADict(RuleBasedStateMachine):
+    """Any order of changes leaves what a dict of the same changes holds."""
+
+    @initialize(seed=st.integers(0, 3), loaded=st.integers(0, 130))
+    def load(self, seed, loaded):
+        self.pool = people(256, 8, seed)
+        self.sequence = 0
+        self.truth = dict(zip(ids(loaded), self.pool, strict=False))
+        self.arena = Arena()
+        self.arena.open(SPACE, 8, self.pool.mean(axis=0))
+        if loaded:
+            self.arena.load(SPACE, list(self.truth), np.stack(list(self.truth.values())))
+
+    @rule(
+        added=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=90),
+        removed=st.lists(st.integers(0, 200), max_size=90),
+    )
+    def publish(self, added, removed):
+        additions = [(ids(1, number)[0], self.pool[row]) for number, row in added]
+        removals = [ids(1, number)[0] for number in removed]
+        self.sequence += 1
+        self.arena.publish(SPACE, self.sequence, additions, removals)
+        for face_id in removals:
+            self.truth.pop(face_id, None)
+        self.truth.update(additions)
+
+    @invariant()
+    def answers_are_the_dicts(self):
+        if not hasattr(self, "truth"):
+            return
+        templates = np.array(list(self.truth.values()), np.float32).reshape(-1, 8)
+        for score_min in (-1.0, 0.8):
+            question = {"count_max": 4096, "score_min": score_min}
+            assert self.arena.search(SPACE, self.pool[0], **question) == exact.search(
+                list(self.truth), templates, self.pool[0], **question
+            )
+
+
+ArenaIsADict.TestCase.settings = settings(max_examples=25, stateful_step_count=15)
+TestArenaIsADict = ArenaIsADict.TestCase
