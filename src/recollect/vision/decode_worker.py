@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,8 @@ class Worker:
             if self._closed:
                 raise RuntimeError("the decoder is closed")
             ours, theirs = socket.socketpair()
-            with theirs:
+            with theirs, ExitStack() as on_failure:
+                on_failure.enter_context(ours)
                 self._process = subprocess.Popen(  # noqa: S603 - nothing of it comes from a caller
                     self._command,
                     stdin=theirs.fileno(),
@@ -82,6 +83,7 @@ class Worker:
                     # Ctrl-C is for the server, which ends its children itself.
                     start_new_session=True,
                 )
+                on_failure.pop_all()
             self._socket = ours
             self._greeted = False
 

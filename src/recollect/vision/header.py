@@ -127,8 +127,8 @@ FRAMES = frozenset(range(SOF0, 0xD0)) - {DHT, DAC} | {0xDE}
 MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
 """The next marker that starts a segment or ends the picture. libjpeg skips anything up to an FF
 that is followed by neither 00 (a stuffed byte) nor another FF (a fill byte), inside entropy-coded
-data as well as between segments. Restart markers (D0..D7) and TEM (01) carry nothing; 02..BF mean
-nothing and make the decoder give up."""
+data as well as between segments. Restart markers (D0..D7) and TEM (01) carry nothing; a second SOI
+(D8) and 02..BF make the decoder give up."""
 
 
 def _jpeg(data: bytes, limits: Limits) -> Header:
