@@ -15,7 +15,8 @@ class HttpRequest:
     query: str
     """Raw query string as sent, without the question mark."""
     headers: tuple[tuple[str, str], ...]
-    """Names in lower case, values as sent, in the order received."""
+    """Names in lower case, values as sent, in the order received. Bytes here, in the path and in
+    the query are read as latin-1, so that a signature over them can be checked."""
     body: bytes
     source_ip: str
     secure: bool
@@ -56,6 +57,7 @@ class Caller:
     policies: tuple[str, ...]
     source_ip: str
     secure: bool
+    user_agent: str | None = None
 
     @property
     def arn(self) -> str:
