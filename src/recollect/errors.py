@@ -174,6 +174,13 @@ class RequestEntityTooLargeException(FrameworkError):
     web_status = 413
 
 
+class RequestHeaderTooLargeException(FrameworkError):
+    """The header of the request has too many fields or bytes."""
+
+    status = 431
+    web_status = 431
+
+
 class RequestTimeoutException(FrameworkError):
     """The body did not arrive in time."""
 

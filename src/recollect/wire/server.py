@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -308,7 +309,14 @@ def _outcome(
 def _bug(event: str, call: Call) -> InternalServerError:
     """Log the exception at hand under the request's id; its text goes to nobody else."""
     operation = call.route.operation
-    log.exception(event, request_id=call.id, operation=operation.name if operation else None)
+    log.error(
+        event,
+        request_id=call.id,
+        operation=operation.name if operation else None,
+        # Made here, not by the log: loggers with fancy tracebacks print the values of variables,
+        # and here those are a signature and a picture.
+        exception=traceback.format_exc(),
+    )
     return InternalServerError()
 
 
