@@ -11,6 +11,11 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+
+class StoreUnusable(Exception):
+    """The store cannot be opened as asked; one line for the operator that says what to do."""
+
+
 Template = npt.NDArray[np.float32]
 """Unit-length float32 vector of one face, shape (dimension,)."""
 

@@ -1,0 +1,87 @@
+"""Every durable write to a file of our own goes through here; the database has its own way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB: Final = 1 << 20
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Make a file that only its owner may read; FileExistsError where there is one.
+
+    When this returns, the bytes and the file's name are on stable storage.
+    """
+    # Written under another name first, so that nobody ever reads half of it.
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(file, data)
+        os.fsync(file)
+        path.hardlink_to(unfinished)
+    finally:
+        os.close(file)
+        unfinished.unlink()
+    sync_folder(path.parent)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Put a finished file in the place of another: readers see the one or the other, whole."""
+    file = os.open(source, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+    source.replace(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+class Reserve:
+    """A file that holds room on the disk, given back when deletions need it.
+
+    A full disk must not keep a deleted face on disk: deleting writes too.
+
+    Args:
+        path: the file.
+        size_bytes: the room it holds; 0 for none.
+    """
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        self._path = path
+        self._size_bytes = size_bytes
+
+    def hold(self) -> bool:
+        """Take the room; false where the disk has not got it (what was taken is given back)."""
+        if self._path.exists() and self._path.stat().st_size == self._size_bytes:
+            return True
+        try:
+            with self._path.open("wb") as file:
+                if sys.platform == "linux" and self._size_bytes:
+                    os.posix_fallocate(file.fileno(), 0, self._size_bytes)
+                else:
+                    for start in range(0, self._size_bytes, MIB):
+                        file.write(bytes(min(MIB, self._size_bytes - start)))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            self.release()
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the room back to whoever needs it."""
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,39 @@
+"""FaceIds, ImageIds and user keys: UUIDs, sixteen bytes in the store and text outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
+_PLACES = np.array([place for place in range(36) if place not in (8, 13, 18, 23)])
+"""Where the 32 digits stand in the text of a UUID; dashes fill the rest."""
+
+
+def packed(text: str) -> bytes | None:
+    """The sixteen bytes of an id, or None where the text is no UUID in its canonical form."""
+    try:
+        raw = bytes.fromhex(text.replace("-", ""))
+    except ValueError:
+        return None
+    return raw if len(raw) == 16 and unpacked(raw) == text else None
+
+
+def unpacked(raw: bytes) -> str:
+    """The text of an id: 32 lower-case hexadecimal digits and four dashes."""
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def unpacked_all(raw: Sequence[bytes]) -> list[str]:
+    """The texts of many ids, several times as fast as one by one."""
+    values = np.frombuffer(b"".join(raw), np.uint8).reshape(-1, 16)
+    texts = np.full((len(values), 36), ord("-"), np.uint8)
+    texts[:, _PLACES[0::2]] = _DIGITS[values >> 4]
+    texts[:, _PLACES[1::2]] = _DIGITS[values & 15]
+    joined = texts.tobytes().decode("ascii")
+    return [joined[start : start + 36] for start in range(0, len(joined), 36)]

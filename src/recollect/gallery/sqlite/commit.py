@@ -1,0 +1,265 @@
+"""Group commit: writes that wait form one transaction, which costs one write to the disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
+
+import apsw
+
+from recollect.errors import InternalServerError, ThrottlingException
+from recollect.gallery.crypt import Damaged
+from recollect.gallery.sqlite.database import Sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from recollect.gallery.disk import Reserve
+    from recollect.gallery.sqlite.database import Database
+    from recollect.gallery.store import Change
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WAITING_MAX: Final = 1024
+"""Writes that may wait for their turn; one more is refused."""
+WAIT_S_MAX: Final = 30.0
+"""Longest wait for a turn."""
+LOG_PAGES_MAX: Final = 4096
+"""Length of the write-ahead log at which a commit carries it into the file; 32 MiB."""
+ROOM_EVERY_S: Final = 1.0
+"""How often a full disk is asked for room again."""
+
+FULL = "The server's disk is full: deleting works, adding does not until there is room again"
+STOPPED = "The server could not write to its disk and has to be started again"
+
+CLOSED = "The store is closed"
+
+
+class Transaction:
+    """What one write works on: the connection, and the changes to publish after the commit."""
+
+    def __init__(self, sql: Sql) -> None:
+        self.sql = sql
+        self.changes: list[Change] = []
+
+
+class _Write(Generic[T]):
+    def __init__(self, work: Callable[[Transaction], T], frees: bool) -> None:
+        self.work = work
+        self.frees = frees
+        self.changes: Sequence[Change] = ()
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.done = False
+
+
+class GroupCommit:
+    """Takes writes from any thread; one of the waiting threads commits for all of them.
+
+    Each write runs inside a savepoint of its own, so one that fails fails alone. A write returns
+    after commit, publication and in commit order.
+
+    * The disk is full: writes that only add are refused until there is room; those that free
+      use the reserve.
+    * A write or fsync fails: what the kernel still holds is unknown, so nothing more is written
+      until the store is opened anew.
+
+    Args:
+        database: whose writer this alone uses.
+        reserve: room kept for writes that free.
+        publish: called with each change, after its commit and before its write returns.
+    """
+
+    def __init__(
+        self, database: Database, reserve: Reserve, publish: Callable[[Change], None]
+    ) -> None:
+        self._database = database
+        self._reserve = reserve
+        self._publish = publish
+        self._gate = threading.Lock()
+        self._waiting: list[_Write[object]] = []
+        self._turn = threading.Lock()
+        self._stopped: str | None = None
+        self._full = not reserve.hold()
+        self._asked_at = time.monotonic()
+        self._log_pages, self._log_pages_max = 0, LOG_PAGES_MAX
+        database.writer.set_wal_hook(self._measure_log)
+        self.erased = False
+        """Whether something was deleted whose bytes may still lie in the log."""
+
+    def run(self, work: Callable[[Transaction], T], *, frees: bool = False) -> T:
+        """Do one write, durably.
+
+        Args:
+            work: may be called again where the first try met a full disk, so it changes nothing
+                but the database and its transaction.
+            frees: it deletes, or must be possible on a full disk.
+
+        Raises:
+            ThrottlingException: too many writes wait; this one had no effect.
+            InternalServerError: the disk is full or broken.
+        """
+        write = _Write(work, frees)
+        with self._gate:
+            if len(self._waiting) >= WAITING_MAX:
+                raise ThrottlingException
+            self._waiting.append(cast("_Write[object]", write))
+        if not self._turn.acquire(timeout=WAIT_S_MAX):
+            with self._gate:
+                if write in self._waiting:
+                    self._waiting.remove(cast("_Write[object]", write))
+                    raise ThrottlingException
+            raise InternalServerError("The write takes too long; it may still happen")
+        try:
+            if not write.done:
+                self._commit_waiting()
+        finally:
+            self._turn.release()
+        if write.error is not None:
+            raise write.error
+        return cast("T", write.result)
+
+    def carry(self) -> None:
+        """Carry the log into the file, and cut it off where something was deleted."""
+        with self._turn:
+            self._carry(truncate=self.erased)
+
+    def close(self) -> None:
+        """Carry the log into the file and refuse every further write."""
+        with self._turn:
+            self._carry(truncate=True)
+            self._stopped = CLOSED
+
+    def _commit_waiting(self) -> None:
+        with self._gate:
+            batch, self._waiting = self._waiting, []
+        try:
+            self._commit(batch)
+        finally:
+            # Whatever goes wrong, nobody is left without an answer.
+            for write in batch:
+                if not write.done:
+                    write.error = InternalServerError(STOPPED)
+                    write.done = True
+
+    def _commit(self, batch: Sequence[_Write[object]]) -> None:
+        if self._full:
+            batch = self._possible_without_room(batch)
+        error = self._transaction(batch)
+        if isinstance(error, apsw.FullError):
+            log.error("the disk is full")
+            self._full, self._asked_at = True, time.monotonic()
+            self._reserve.release()
+            batch = self._possible_without_room(batch)
+            error = self._transaction(batch)
+            # The log is the largest thing that can be given back.
+            self._carry(truncate=True)
+        for write in batch:
+            if error is not None:
+                full = isinstance(error, apsw.FullError)
+                write.error = InternalServerError(FULL) if full else error
+                write.changes = ()
+            for change in write.changes:
+                try:
+                    self._publish(change)
+                except Exception as unpublished:
+                    # It is committed. Its caller hears that the index could not follow.
+                    write.error = unpublished
+            write.done = True
+        if self._log_pages > self._log_pages_max:
+            self._carry(truncate=self.erased)
+            # Where a reader holds the log back, the next try is not before it has grown again.
+            self._log_pages_max = self._log_pages + LOG_PAGES_MAX
+
+    def _transaction(self, batch: Sequence[_Write[object]]) -> Exception | None:
+        """Try a batch; the error that befell all of it, or None."""
+        if not batch:
+            return None
+        if self._stopped is not None:
+            return InternalServerError(self._stopped)
+        sql = self._database.writer
+        try:
+            sql.execute("BEGIN IMMEDIATE")
+            for write in batch:
+                self._attempt(write)
+            sql.execute("COMMIT")
+        except apsw.FullError as error:
+            self._roll_back()
+            return error
+        except apsw.BusyError:
+            self._roll_back()
+            return ThrottlingException()
+        except Exception:
+            log.exception("a commit failed: nothing more is written")
+            self._stopped = STOPPED
+            self._roll_back()
+            return InternalServerError(STOPPED)
+        except BaseException:
+            self._roll_back()
+            raise
+        return None
+
+    def _attempt(self, write: _Write[object]) -> None:
+        sql = self._database.writer
+        transaction = Transaction(Sql(sql))
+        write.error, write.changes = None, ()
+        sql.execute("SAVEPOINT write")
+        try:
+            write.result = write.work(transaction)
+        except (apsw.FullError, apsw.IOError):
+            raise
+        except Exception as error:
+            if not sql.in_transaction:
+                raise
+            sql.execute("ROLLBACK TO write")
+            damaged = isinstance(error, apsw.CorruptError | apsw.NotADBError)
+            write.error = Damaged(f"a damaged page was met: {error}") if damaged else error
+        else:
+            write.changes = transaction.changes
+        sql.execute("RELEASE write")
+
+    def _roll_back(self) -> None:
+        sql = self._database.writer
+        if sql.in_transaction:
+            try:
+                sql.execute("ROLLBACK")
+            except apsw.Error:
+                log.exception("a rollback failed")
+                self._stopped = STOPPED
+
+    def _possible_without_room(self, batch: Sequence[_Write[object]]) -> list[_Write[object]]:
+        """Ask for room now and then; without it, refuse the writes that only add."""
+        now = time.monotonic()
+        if now - self._asked_at >= ROOM_EVERY_S:
+            self._asked_at = now
+            self._full = not self._reserve.hold()
+        if not self._full:
+            return list(batch)
+        for write in batch:
+            if not write.frees:
+                write.error = InternalServerError(FULL)
+                write.done = True
+        return [write for write in batch if write.frees]
+
+    def _carry(self, *, truncate: bool) -> None:
+        if self._stopped is not None:
+            return
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            carried = self._database.checkpoint(mode)
+        except apsw.Error:
+            # Nothing is lost: the log holds what was committed.
+            log.exception("a checkpoint failed")
+            return
+        if carried:
+            self._log_pages, self._log_pages_max = 0, LOG_PAGES_MAX
+            if truncate:
+                self.erased = False
+
+    def _measure_log(self, _: apsw.Connection, __: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK

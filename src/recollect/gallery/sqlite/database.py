@@ -1,0 +1,175 @@
+"""One encrypted SQLite file: how it is opened, read, checkpointed and brought up to date."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import apsw
+
+from recollect.gallery.crypt import Damaged
+from recollect.gallery.store import StoreUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+SQLITE_MIN: Final = (3, 51, 3)
+"""Before it, two connections that write and checkpoint one file can damage it."""
+
+PAGE_BYTES: Final = 8192
+BUSY_MS_MAX: Final = 5000
+"""Longest wait for another process, such as a key command, to finish its write."""
+
+SETTINGS: Final = {
+    "journal_mode": "wal",
+    "synchronous": 2,  # FULL: every commit reaches the disk before it returns
+    "secure_delete": 1,  # deleted rows are overwritten with zeros
+    "temp_store": 2,  # in memory: nothing of a gallery ever lies in a temporary file
+    "cell_size_check": 1,
+    "trusted_schema": 0,
+    # Checkpoints are ours: on the writer when the log is long, soon after deletions, at close.
+    "wal_autocheckpoint": 0,
+}
+
+
+class Sql:
+    """A connection, for SQL with question marks."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+
+    def run(self, query: str, *values: Any) -> None:
+        """Run a statement whose rows are of no interest."""
+        self.connection.execute(query, values).fetchall()
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """All rows of a statement."""
+        return self.connection.execute(query, values).fetchall()
+
+    def row(self, query: str, *values: Any) -> Any | None:
+        """The first row of a statement, or None."""
+        rows = self.connection.execute(query, values).fetchall()
+        return rows[0] if rows else None
+
+    def stream(self, query: str, *values: Any) -> Iterator[Any]:
+        """The rows of a statement, as they are asked for."""
+        return iter(self.connection.execute(query, values))
+
+    def each(self, query: str, many: Iterable[Sequence[Any]]) -> list[Any]:
+        """Run a statement once for each set of values; the rows of all of them."""
+        return list(self.connection.executemany(query, many))
+
+
+class Database:
+    """A file of SQL, encrypted and authenticated page by page (AEGIS-256).
+
+    Args:
+        path: the file; made where there is none, of mode 0600.
+        key: 32 bytes.
+        schema: name of its list of migrations, a folder under `migrations`.
+        vfs: name of the file layer under the encryption; tests put a failing one there.
+
+    Raises:
+        StoreUnusable: wrong key, damaged first page, newer schema, or too old a SQLite.
+    """
+
+    def __init__(self, path: Path, key: bytes, schema: str, *, vfs: str = "unix") -> None:
+        version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+        if version < SQLITE_MIN:
+            raise StoreUnusable(
+                f"SQLite {apsw.sqlite_lib_version()} can damage its files; 3.51.3 or later is "
+                "needed: install apsw-sqlite3mc again"
+            )
+        self.path = path
+        self._key = key
+        self._vfs = f"multipleciphers-{vfs}"
+        self._idle: list[apsw.Connection] = []
+        self._lock = threading.Lock()
+        path.touch(mode=0o600)
+        self.writer = self._connect()
+        self._migrate(schema)
+
+    @contextmanager
+    def reading(self) -> Iterator[Sql]:
+        """Lend a connection that sees one moment of the database, beside any writer.
+
+        Raises:
+            Damaged: a page does not carry what was written to it.
+        """
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = self._connect()
+            connection.pragma("query_only", 1)
+        try:
+            connection.execute("BEGIN")
+            yield Sql(connection)
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            raise Damaged(f"{self.path.name} holds a damaged page: {error}") from error
+        finally:
+            # A connection that cannot end its transaction is of no further use.
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+            with self._lock:
+                self._idle.append(connection)
+
+    def checkpoint(self, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> bool:
+        """Carry the log into the file; true where all of it was, and the log is empty after
+        TRUNCATE. Only for whoever holds the writer.
+        """
+        try:
+            frames, carried = self.writer.wal_checkpoint(None, mode)
+        except apsw.BusyError:
+            return False
+        return bool(frames == carried)
+
+    def close(self) -> None:
+        """Checkpoint and let go of the file."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in (*idle, self.writer):
+            connection.close()
+
+    def _connect(self) -> apsw.Connection:
+        connection = apsw.Connection(
+            str(self.path), apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, self._vfs
+        )
+        try:
+            connection.set_busy_timeout(BUSY_MS_MAX)
+            connection.pragma("cipher", "aegis")
+            # A raw key: it is random already and needs no stretching.
+            connection.pragma("key", f"raw:{self._key.hex()}")
+            connection.pragma("page_size", PAGE_BYTES)
+            # Reads the first page, so a wrong key is found before anything is written.
+            connection.pragma("schema_version")
+            for name, value in SETTINGS.items():
+                connection.pragma(name, value)
+                assert connection.pragma(name) == value, f"{name} did not become {value}"
+        except apsw.NotADBError:
+            connection.close()
+            raise StoreUnusable(
+                f"{self.path} does not open: the master key is not the one it was made with, or "
+                "its first page is damaged (nothing was changed)"
+            ) from None
+        return connection
+
+    def _migrate(self, schema: str) -> None:
+        folder = resources.files("recollect.gallery") / "migrations" / schema
+        steps = sorted(folder.iterdir(), key=lambda file: file.name)
+        assert [int(file.name[:4]) for file in steps] == list(range(1, len(steps) + 1))
+        found = self.writer.pragma("user_version")
+        if found > len(steps):
+            raise StoreUnusable(
+                f"{self.path} has schema {found}, this release knows {len(steps)}: it was "
+                "written by a newer one, which has to be used again"
+            )
+        for number, step in enumerate(steps[found:], found + 1):
+            self.writer.execute("BEGIN IMMEDIATE")
+            # Another process may have taken this step while we waited.
+            if self.writer.pragma("user_version") < number:
+                self.writer.execute(step.read_text(encoding="utf-8"))
+                self.writer.pragma("user_version", number)
+            self.writer.execute("COMMIT")

@@ -1,0 +1,205 @@
+"""Faces: what callers see of them, and apart from it the templates that a search sees."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+
+from recollect.gallery.ids import packed, unpacked
+from recollect.gallery.sqlite.tables import Tables, raw_id, rows_of
+from recollect.gallery.store import Deletion, Face
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from recollect.gallery.sqlite.commit import Transaction
+    from recollect.gallery.sqlite.database import Sql
+    from recollect.gallery.store import Collection, Enrolment, Template, Templates
+
+SCAN_ROWS: Final = 4096
+"""Templates in one block of a scan."""
+
+FACE: Final = (
+    "SELECT id, image_id, external_image_id, box_left, box_top, box_width, box_height, confidence,"
+    " model_version, user.user_id FROM face LEFT JOIN user ON user.row = face.user"
+)
+TEMPLATE: Final = (
+    "SELECT face.id, sealed FROM face JOIN face_template USING (row)"
+    " WHERE collection = ? AND face.id = ?"
+)
+
+
+class Faces(Tables):
+    """The tables `face` and `face_template`."""
+
+    def add_faces(self, collection: Collection, enrolments: Sequence[Enrolment]) -> list[Face]:
+        """See Store."""
+        if not enrolments:
+            return []
+        templates = np.stack([enrolment.template for enrolment in enrolments])
+        assert templates.dtype == np.float32
+        assert templates.shape[1] == collection.dimension, "templates come from another model"
+        lengths = np.einsum("ij,ij->i", templates, templates)
+        assert (np.abs(lengths - 1) < 1e-3).all(), "templates are not of unit length"
+        ids = [raw_id(enrolment.face.face_id) for enrolment in enrolments]
+        images = [raw_id(enrolment.face.image_id) for enrolment in enrolments]
+        with self._database.reading() as sql:
+            sealed = self._box(sql, collection).seal(ids, templates)
+
+        def write(transaction: Transaction) -> list[Face]:
+            sql = transaction.sql
+            _, _, row = self._numbers(sql, collection)
+            known = self._known(sql, collection, images)
+            faces, face_rows, template_rows, added = [], [], [], []
+            for enrolment, face_id, image_id, template in zip(
+                enrolments, ids, images, sealed, strict=True
+            ):
+                place = (image_id, _rounded(enrolment.face.box))
+                if place not in known:
+                    row += 1
+                    known[place] = face = enrolment.face
+                    face_rows.append(
+                        (
+                            collection.key,
+                            face_id,
+                            row,
+                            image_id,
+                            face.external_image_id,
+                            *face.box,
+                            face.confidence,
+                            face.model_version,
+                            enrolment.weight,
+                        )
+                    )
+                    template_rows.append((row, face_id, template))
+                    added.append((face.face_id, enrolment.template))
+                faces.append(known[place])
+            if added:
+                sql.each(
+                    "INSERT INTO face VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", face_rows
+                )
+                sql.each("INSERT INTO face_template VALUES (?, ?, ?)", template_rows)
+                count = len(added)
+                self._changed(transaction, collection, faces=count, rows=count, faces_added=added)
+            return faces
+
+        return self._add(write)
+
+    def faces(self, collection: Collection, face_ids: Sequence[str]) -> dict[str, Face]:
+        """See Store."""
+        with self._database.reading() as sql:
+            self._numbers(sql, collection)
+            return self._faces(sql, collection, face_ids)
+
+    def list_faces(
+        self,
+        collection: Collection,
+        *,
+        after: str,
+        limit: int,
+        user_id: str | None = None,
+        face_ids: Sequence[str] | None = None,
+    ) -> list[Face]:
+        """See Store."""
+        start = raw_id(after) if after else b""
+        with self._database.reading() as sql:
+            self._numbers(sql, collection)
+            user = None if user_id is None else self._user_row(sql, collection, user_id)
+            if face_ids is not None:
+                wanted = sorted(face_id for face_id in set(face_ids) if face_id > after)
+                found = self._faces(sql, collection, wanted).values()
+                return [face for face in found if user_id in (None, face.user_id)][:limit]
+            if user is not None:
+                query = f"{FACE} WHERE face.user = ? AND id > ? ORDER BY id LIMIT ?"
+                rows = sql.rows(query, user, start, limit)
+            else:
+                query = f"{FACE} WHERE face.collection = ? AND id > ? ORDER BY id LIMIT ?"
+                rows = sql.rows(query, collection.key, start, limit)
+            return [_face(row) for row in rows]
+
+    def delete_faces(self, collection: Collection, face_ids: Sequence[str]) -> Deletion:
+        """See Store."""
+
+        def write(transaction: Transaction) -> Deletion:
+            sql = transaction.sql
+            uid, _, _ = self._numbers(sql, collection)
+            found = self._faces(sql, collection, face_ids)
+            owned = {i: face.user_id for i, face in found.items() if face.user_id is not None}
+            deleted = [i for i in found if i not in owned]
+            if deleted:
+                raw = [raw_id(i) for i in deleted]
+                rows = sql.each(
+                    "DELETE FROM face WHERE collection = ? AND id = ? RETURNING row",
+                    [(collection.key, i) for i in raw],
+                )
+                sql.each("DELETE FROM face_template WHERE row = ?", rows)
+                self._erase(sql, uid, "face", raw)
+                self._changed(transaction, collection, faces=-len(deleted), faces_removed=deleted)
+            return Deletion(tuple(deleted), missing(face_ids, found), owned)
+
+        return self._free(write)
+
+    def face_templates(
+        self, collection: Collection, face_ids: Sequence[str]
+    ) -> dict[str, Template]:
+        """See Store."""
+        with self._database.reading() as sql:
+            self._numbers(sql, collection)
+            return self._templates(sql, collection, face_ids)
+
+    def scan(self, collection: Collection) -> tuple[int, Iterator[tuple[list[str], Templates]]]:
+        """See Store. Blocks come in the order of enrolment; the picture lasts until the iterator
+        is exhausted or closed, and the log cannot be cut off meanwhile.
+        """
+        picture = self._scan(collection)
+        sequence = cast("int", next(picture))
+        return sequence, cast("Iterator[tuple[list[str], Templates]]", picture)
+
+    def _scan(self, collection: Collection) -> Iterator[int | tuple[list[str], Templates]]:
+        with self._database.reading() as sql:
+            yield self._numbers(sql, collection)[1]
+            rows = sql.stream(
+                "SELECT id, sealed FROM face_template WHERE row BETWEEN ? AND ? ORDER BY row",
+                *rows_of(collection.key),
+            )
+            while block := list(islice(rows, SCAN_ROWS)):
+                yield self._opened(sql, collection, block)
+
+    def _known(
+        self, sql: Sql, collection: Collection, images: Iterable[bytes]
+    ) -> dict[tuple[bytes, tuple[str, ...]], Face]:
+        """The faces of pictures that are enrolled already, by picture and rounded box."""
+        keys = [(collection.key, image_id) for image_id in dict.fromkeys(images)]
+        rows = sql.each(f"{FACE} WHERE face.collection = ? AND image_id = ?", keys)
+        return {(row[1], _rounded(row[3:7])): _face(row) for row in rows}
+
+    def _faces(self, sql: Sql, collection: Collection, face_ids: Iterable[str]) -> dict[str, Face]:
+        """Faces by id, in the order asked for; unknown ones are left out."""
+        keys = [(collection.key, packed(face_id)) for face_id in dict.fromkeys(face_ids)]
+        rows = sql.each(f"{FACE} WHERE face.collection = ? AND id = ?", keys)
+        return {face.face_id: face for face in map(_face, rows)}
+
+    def _templates(
+        self, sql: Sql, collection: Collection, face_ids: Iterable[str]
+    ) -> dict[str, Template]:
+        keys = [(collection.key, packed(face_id)) for face_id in dict.fromkeys(face_ids)]
+        found, templates = self._opened(sql, collection, sql.each(TEMPLATE, keys))
+        return dict(zip(found, templates, strict=True))
+
+
+def missing(face_ids: Iterable[str], found: Mapping[str, Face]) -> tuple[str, ...]:
+    """The ids that were not found, each once."""
+    return tuple(i for i in dict.fromkeys(face_ids) if i not in found)
+
+
+def _face(row: Sequence[Any]) -> Face:
+    face_id, image_id, external, left, top, width, height, confidence, version, user_id = row
+    box = (left, top, width, height)
+    return Face(unpacked(face_id), unpacked(image_id), external, box, confidence, version, user_id)
+
+
+def _rounded(box: Iterable[float]) -> tuple[str, ...]:
+    """A box to 6 significant digits, at which two boxes of a picture count as the same."""
+    return tuple(f"{edge:.6g}" for edge in box)

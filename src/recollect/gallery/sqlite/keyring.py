@@ -1,0 +1,80 @@
+"""The keys of the collections, in a file of their own that no backup of the database holds.
+
+Destroying a collection's key here makes what is left of it unreadable everywhere: in the
+database's free pages, in its log, in every backup of it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+import apsw
+
+from recollect.gallery import crypt
+from recollect.gallery.sqlite.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+BOXES_MAX: Final = 4096
+"""Unsealed keys held in memory."""
+
+
+class Keyring:
+    """Random keys of 32 bytes, each wrapped by the master key (AES-256-GCM).
+
+    Args:
+        path: its file.
+        master_key: 32 bytes.
+        vfs: as of Database.
+    """
+
+    def __init__(self, path: Path, master_key: bytes, *, vfs: str = "unix") -> None:
+        self._database = Database(path, crypt.derived(master_key, "keyring"), "keyring", vfs=vfs)
+        self._wrapping = crypt.Box(crypt.derived(master_key, "collection keys"))
+        self._lock = threading.Lock()
+        self._boxes: dict[bytes, crypt.TemplateBox] = {}
+
+    def make(self, uid: bytes, made_at: float) -> None:
+        """Make a collection's key, durably."""
+        sealed = self._wrapping.seal(os.urandom(crypt.KEY_BYTES), uid)
+        with self._lock:
+            self._database.writer.execute(
+                "INSERT INTO key VALUES (?, ?, ?)", (uid, sealed, made_at)
+            )
+
+    def box(self, uid: bytes, account: str, number: int) -> crypt.TemplateBox:
+        """Open a collection's key; crypt.Damaged where it is destroyed or cannot be opened."""
+        box = self._boxes.get(uid)
+        if box is None:
+            with self._database.reading() as sql:
+                row = sql.row("SELECT sealed FROM key WHERE uid = ?", uid)
+            if row is None:
+                raise crypt.Damaged(f"the key of collection {account}/{number} is gone")
+            box = crypt.TemplateBox(self._wrapping.open(row[0], uid), account, number)
+            with self._lock:
+                if len(self._boxes) >= BOXES_MAX:
+                    self._boxes.pop(next(iter(self._boxes)))
+                self._boxes[uid] = box
+        return box
+
+    def destroy(self, uid: bytes) -> None:
+        """Forget a key for good: neither the file nor its log holds it when this returns."""
+        with self._lock:
+            self._boxes.pop(uid, None)
+            self._database.writer.execute("DELETE FROM key WHERE uid = ?", (uid,))
+            self._database.checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def keep(self, uids: Iterable[bytes]) -> None:
+        """Destroy every key but these: those of collections whose deletion a crash cut short."""
+        with self._database.reading() as sql:
+            found = {uid for (uid,) in sql.rows("SELECT uid FROM key")}
+        for uid in found.difference(uids):
+            self.destroy(uid)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()

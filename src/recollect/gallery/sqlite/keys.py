@@ -1,0 +1,143 @@
+"""Access keys with their policies, and the audit log."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from recollect.errors import ResourceNotFoundException
+from recollect.gallery.audit import Chain, Head, Record
+from recollect.gallery.sqlite.tables import Tables
+from recollect.gallery.store import AccessKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from recollect.gallery import crypt
+    from recollect.gallery.sqlite.commit import Transaction
+    from recollect.gallery.sqlite.database import Sql
+
+KEY: Final = (
+    "SELECT key_id, sealed, account, name, policies, bearer, expires_at, active, created_at"
+    " FROM access_key"
+)
+
+
+class Keys(Tables):
+    """The tables `access_key`, `audit` and `audit_head`: what commands beside a server write."""
+
+    _secrets: crypt.Box
+    _chain: Chain
+
+    def add_key(self, key: AccessKey) -> None:
+        """See Store."""
+        secret = json.dumps([key.secret, key.session_token]).encode()
+        row = (
+            key.key_id,
+            self._secrets.seal(secret, key.key_id.encode()),
+            key.account,
+            key.name,
+            json.dumps(key.policies),
+            key.bearer,
+            key.expires_at,
+            key.active,
+            key.created_at,
+        )
+
+        def write(transaction: Transaction) -> None:
+            transaction.sql.run("INSERT INTO access_key VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
+
+        self._commits.run(write)
+
+    def access_key(self, key_id: str) -> AccessKey | None:
+        """See Store."""
+        with self._database.reading() as sql:
+            row = sql.row(f"{KEY} WHERE key_id = ?", key_id)
+        if row is None:
+            return None
+        secret, session_token = json.loads(self._secrets.open(row[1], key_id.encode()))
+        return _access_key(row, secret, session_token)
+
+    def access_keys(self, account: str | None = None) -> list[AccessKey]:
+        """See Store."""
+        query = f"{KEY} WHERE ?1 IS NULL OR account = ?1 ORDER BY key_id"
+        with self._database.reading() as sql:
+            return [_access_key(row, "", None) for row in sql.rows(query, account)]
+
+    def update_key(
+        self, key_id: str, *, active: bool | None = None, policies: Sequence[str] | None = None
+    ) -> None:
+        """See Store."""
+        self._alter_key(
+            key_id,
+            "UPDATE access_key SET active = coalesce(?, active), policies = coalesce(?, policies)",
+            active,
+            None if policies is None else json.dumps(list(policies)),
+        )
+
+    def delete_key(self, key_id: str) -> None:
+        """See Store."""
+        self._alter_key(key_id, "DELETE FROM access_key")
+
+    def record(self, entry: bytes) -> None:
+        """See Store."""
+
+        def write(transaction: Transaction) -> None:
+            sql = transaction.sql
+            record, head = self._chain.next(_head(sql), entry)
+            sql.run("INSERT INTO audit VALUES (?, ?, ?)", record.sequence, entry, record.mac)
+            sql.run(
+                "INSERT OR REPLACE INTO audit_head VALUES (1, ?, ?, ?)",
+                head.sequence,
+                head.mac,
+                head.seal,
+            )
+
+        # No call is answered without its record, so searches on a full disk need room for theirs.
+        self._commits.run(write, frees=True)
+
+    def audit_chain(self) -> Chain:
+        """The audit chain's arithmetic, under this store's key."""
+        return self._chain
+
+    def audit_head(self) -> Head | None:
+        """The end of the audit chain; None where nothing was recorded yet."""
+        with self._database.reading() as sql:
+            return _head(sql)
+
+    def audit_records(self, *, after: int, limit: int) -> list[Record]:
+        """Audit records above a sequence, ascending."""
+        query = (
+            "SELECT sequence, entry, mac FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        )
+        with self._database.reading() as sql:
+            return [Record(*row) for row in sql.rows(query, after, limit)]
+
+    def _alter_key(self, key_id: str, statement: str, *values: Any) -> None:
+        def write(transaction: Transaction) -> None:
+            query = f"{statement} WHERE key_id = ? RETURNING key_id"
+            if transaction.sql.row(query, *values, key_id) is None:
+                raise ResourceNotFoundException(f"The access key: {key_id} does not exist")
+
+        self._commits.run(write, frees=True)
+
+
+def _head(sql: Sql) -> Head | None:
+    row = sql.row("SELECT sequence, mac, seal FROM audit_head")
+    return Head(*row) if row else None
+
+
+def _access_key(row: Sequence[Any], secret: str, session_token: str | None) -> AccessKey:
+    key_id, _, account, name, policies, bearer, expires_at, active, created_at = row
+    return AccessKey(
+        key_id=key_id,
+        secret=secret,
+        account=account,
+        name=name,
+        policies=tuple(json.loads(policies)),
+        bearer=bool(bearer),
+        session_token=session_token,
+        expires_at=expires_at,
+        active=bool(active),
+        created_at=created_at,
+    )

@@ -1,0 +1,149 @@
+"""The store over one data folder: its lock, its files, and the thread that tends them."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from recollect.gallery import crypt
+from recollect.gallery.audit import Chain
+from recollect.gallery.disk import MIB, Reserve
+from recollect.gallery.sqlite.collections import Collections
+from recollect.gallery.sqlite.commit import GroupCommit
+from recollect.gallery.sqlite.database import Database
+from recollect.gallery.sqlite.keyring import Keyring
+from recollect.gallery.sqlite.keys import Keys
+from recollect.gallery.sqlite.users import Users
+from recollect.gallery.store import StoreUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from recollect.gallery.store import Change
+
+log = logging.getLogger(__name__)
+
+TEND_EVERY_S: Final = 1.0
+CARRY_EVERY_S: Final = 10.0
+"""How soon after a deletion the log is cut off; the promise is 60 s."""
+
+
+class SQLiteStore(Collections, Users, Keys):
+    """The Store protocol over one data folder.
+
+    Files: `recollect.db` (everything), `keyring.db` (the keys of the collections), both encrypted
+    page by page; `reserve` (room for deletions on a full disk); `lock`.
+
+    Args:
+        folder: the data folder; made where there is none.
+        master_key: 32 bytes.
+        clock: epoch seconds.
+        ids: makes a UUID in its canonical text form.
+        exclusive: true for the process that serves the folder, of which there may be one; false
+            for a command beside it, which may change keys only.
+        reserve_bytes: room kept for deletions on a full disk.
+        vfs: file layer under the encryption; tests put a failing one there.
+
+    Raises:
+        StoreUnusable: the folder is in use, the key is wrong, or the schema is newer.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        master_key: bytes,
+        *,
+        clock: Callable[[], float],
+        ids: Callable[[], str],
+        exclusive: bool = True,
+        reserve_bytes: int = 64 * MIB,
+        vfs: str = "unix",
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._clock, self._ids, self._exclusive = clock, ids, exclusive
+        self._secrets = crypt.Box(crypt.derived(master_key, "access keys"))
+        self._chain = Chain(crypt.derived(master_key, "audit"))
+        self._subscribers: list[Callable[[Change], None]] = []
+        self._lock = _locked(folder) if exclusive else None
+        try:
+            key = crypt.derived(master_key, "database")
+            self._database = Database(folder / "recollect.db", key, "sqlite", vfs=vfs)
+            self._keyring = Keyring(folder / "keyring.db", master_key, vfs=vfs)
+        except BaseException:
+            self._unlock()
+            raise
+        reserve = Reserve(folder / "reserve", reserve_bytes if exclusive else 0)
+        self._commits = GroupCommit(self._database, reserve, self._publish)
+        self._closing = threading.Event()
+        self._tender = threading.Thread(target=self._tend_until_closed, name="tend", daemon=True)
+        if exclusive:
+            with self._database.reading() as sql:
+                self._keyring.keep(uid for (uid,) in sql.rows("SELECT uid FROM collection"))
+            self._tender.start()
+
+    def subscribe(self, apply: Callable[[Change], None]) -> None:
+        """See Store."""
+        self._subscribers.append(apply)
+
+    def tend(self) -> None:
+        """Erase what deleted collections left and forget what is too old to count."""
+        while self.erase_doomed() and not self._closing.is_set():
+            pass
+        self.forget_tokens()
+
+    def carry(self) -> None:
+        """Carry the log into the file; nothing deleted before is on a page of either after."""
+        self._commits.carry()
+
+    def close(self) -> None:
+        """See Store."""
+        self._closing.set()
+        if self._tender.is_alive():
+            self._tender.join()
+        self._commits.close()
+        self._keyring.close()
+        self._database.close()
+        self._unlock()
+
+    def _publish(self, change: Change) -> None:
+        for apply in self._subscribers:
+            apply(change)
+
+    def _tend_until_closed(self) -> None:
+        carried_at = time.monotonic()
+        while not self._closing.wait(TEND_EVERY_S):
+            try:
+                self.tend()
+                if self._commits.erased and time.monotonic() - carried_at >= CARRY_EVERY_S:
+                    self.carry()
+                    carried_at = time.monotonic()
+            except Exception:
+                # The thread outlives whatever befell it: deletions depend on it.
+                log.exception("tending the store failed; it is tried again")
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _locked(folder: Path) -> int:
+    """Take the folder for this process; the lock ends with it, however it ends."""
+    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(file, 32).decode("ascii", "replace")
+        os.close(file)
+        raise StoreUnusable(
+            f"{folder} is being served by process {holder}: a second server needs a folder of its "
+            "own"
+        ) from None
+    os.truncate(file, 0)
+    os.pwrite(file, str(os.getpid()).encode(), 0)
+    return file

@@ -1,0 +1,141 @@
+"""What the tables share: the files under them, a collection's numbers, its changes, its key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+
+from recollect.errors import ResourceNotFoundException
+from recollect.gallery.ids import packed, unpacked_all
+from recollect.gallery.store import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from recollect.gallery import crypt
+    from recollect.gallery.sqlite.commit import GroupCommit, Transaction
+    from recollect.gallery.sqlite.database import Database, Sql
+    from recollect.gallery.sqlite.keyring import Keyring
+    from recollect.gallery.store import Collection, Templates
+
+T = TypeVar("T")
+
+ROW_BITS: Final = 36
+"""A row of a template or user is its collection's number and, in this many bits, its own."""
+
+
+class Tables:
+    """The files of a store and what every table needs of them."""
+
+    _database: Database
+    _keyring: Keyring
+    _commits: GroupCommit
+    _clock: Callable[[], float]
+    _exclusive: bool
+
+    def _add(self, work: Callable[[Transaction], T]) -> T:
+        assert self._exclusive, "only the serving process may write to a gallery"
+        return self._commits.run(work)
+
+    def _free(self, work: Callable[[Transaction], T]) -> T:
+        """Write what must be possible on a full disk."""
+        assert self._exclusive, "only the serving process may write to a gallery"
+        return self._commits.run(work, frees=True)
+
+    def _numbers(self, sql: Sql, collection: Collection) -> tuple[bytes, int, int]:
+        """A collection's uid, the sequence of its last change and its last row.
+
+        Raises ResourceNotFoundException where it was deleted.
+        """
+        numbers = sql.row(
+            "SELECT uid, sequence, row_count FROM collection WHERE key = ?", collection.key
+        )
+        if numbers is None:
+            raise no_collection(collection)
+        uid, sequence, row_count = numbers
+        return uid, sequence, (collection.key << ROW_BITS) + row_count
+
+    def _changed(
+        self,
+        transaction: Transaction,
+        collection: Collection,
+        *,
+        faces: int = 0,
+        users: int = 0,
+        rows: int = 0,
+        **index: Any,
+    ) -> None:
+        """Move a collection's counts, and where the index has to follow, its sequence.
+
+        Args:
+            transaction: of the write.
+            collection: whose.
+            faces: enrolled, or negative.
+            users: made, or negative.
+            rows: made.
+            **index: the fields of a Change that are not empty.
+        """
+        seen = any(index.values())
+        ((sequence,),) = transaction.sql.rows(
+            "UPDATE collection SET face_count = face_count + ?, user_count = user_count + ?,"
+            " row_count = row_count + ?, sequence = sequence + ? WHERE key = ? RETURNING sequence",
+            faces,
+            users,
+            rows,
+            seen,
+            collection.key,
+        )
+        if seen:
+            transaction.changes.append(Change(collection, sequence, **index))
+
+    def _erase(self, sql: Sql, uid: bytes, kind: str, ids: Sequence[bytes]) -> None:
+        """Note what is deleted, so that a restored backup forgets it again."""
+        now = self._clock()
+        sql.each(
+            "INSERT OR IGNORE INTO erasure VALUES (?, ?, ?, ?)", [(uid, kind, i, now) for i in ids]
+        )
+        self._commits.erased = True
+
+    def _user_row(self, sql: Sql, collection: Collection, user_id: str) -> int:
+        """The row of a user, or ResourceNotFoundException."""
+        row = sql.row(
+            "SELECT row FROM user WHERE collection = ? AND user_id = ?", collection.key, user_id
+        )
+        if row is None:
+            raise ResourceNotFoundException(f"The user id: {user_id} does not exist")
+        return int(row[0])
+
+    def _box(self, sql: Sql, collection: Collection) -> crypt.TemplateBox:
+        uid, _, _ = self._numbers(sql, collection)
+        return self._keyring.box(uid, collection.account, collection.key)
+
+    def _opened(
+        self, sql: Sql, collection: Collection, rows: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[list[str], Templates]:
+        """Ids and sealed templates, as they are outside."""
+        if not rows:
+            return [], np.empty((0, collection.dimension), np.float32)
+        ids, sealed = zip(*rows, strict=True)
+        box = self._box(sql, collection)
+        return unpacked_all(ids), box.open(ids, sealed, collection.dimension)
+
+
+def rows_of(collection_key: int) -> tuple[int, int]:
+    """The first and the last row that a collection's templates and users may have."""
+    return collection_key << ROW_BITS, ((collection_key + 1) << ROW_BITS) - 1
+
+
+def raw_id(text: str) -> bytes:
+    """The sixteen bytes of an id that is one; ValueError otherwise."""
+    raw = packed(text)
+    if raw is None:
+        raise ValueError(f"{text!r} is not a UUID in its canonical form")
+    return raw
+
+
+def no_collection(collection: Collection) -> ResourceNotFoundException:
+    """The answer where a collection was deleted meanwhile."""
+    return ResourceNotFoundException(
+        f"The collection id: {collection.collection_id} does not exist"
+    )

@@ -1,0 +1,313 @@
+"""Users: who owns which faces, and one template for all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+
+from recollect.errors import (
+    ConflictException,
+    IdempotentParameterMismatchException,
+    ServiceQuotaExceededException,
+)
+from recollect.gallery.aggregate import aggregate
+from recollect.gallery.ids import packed, unpacked
+from recollect.gallery.sqlite.faces import SCAN_ROWS, Faces, missing
+from recollect.gallery.sqlite.tables import raw_id, rows_of
+from recollect.gallery.store import Association, User
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from recollect.gallery.sqlite.commit import Transaction
+    from recollect.gallery.store import Collection, Face, Once, Template, Templates
+
+T = TypeVar("T")
+
+Answer = tuple[Association, dict[str, float]]
+
+ONCE_S: Final = 24 * 3600.0
+"""How long an idempotency token is remembered."""
+
+USER: Final = "SELECT key, user_id, face_count FROM user"
+
+
+class Users(Faces):
+    """The tables `user` and `once`."""
+
+    _ids: Callable[[], str]
+
+    def create_user(self, collection: Collection, user_id: str, once: Once | None) -> None:
+        """See Store."""
+        key = raw_id(self._ids())
+
+        def write(transaction: Transaction) -> None:
+            sql = transaction.sql
+            _, _, row = self._numbers(sql, collection)
+            if sql.row(f"{USER} WHERE collection = ? AND user_id = ?", collection.key, user_id):
+                raise ConflictException(f"The user id: {user_id} already exists")
+            sql.run(
+                "INSERT INTO user (row, collection, key, user_id) VALUES (?, ?, ?, ?)",
+                row + 1,
+                collection.key,
+                key,
+                user_id,
+            )
+            self._changed(transaction, collection, users=1, rows=1)
+
+        self._add(self._once(collection, once, write))
+
+    def delete_user(self, collection: Collection, user_id: str, once: Once | None) -> None:
+        """See Store."""
+
+        def write(transaction: Transaction) -> None:
+            sql = transaction.sql
+            uid, _, _ = self._numbers(sql, collection)
+            row = self._user_row(sql, collection, user_id)
+            sql.run("UPDATE face SET user = NULL WHERE user = ?", row)
+            ((key, face_count),) = sql.rows(
+                "DELETE FROM user WHERE row = ? RETURNING key, face_count", row
+            )
+            self._erase(sql, uid, "user", [key])
+            removed = [unpacked(key)] if face_count else []
+            self._changed(transaction, collection, users=-1, users_removed=removed)
+
+        self._free(self._once(collection, once, write))
+
+    def user(self, collection: Collection, user_id: str) -> User | None:
+        """See Store."""
+        with self._database.reading() as sql:
+            self._numbers(sql, collection)
+            row = sql.row(f"{USER} WHERE collection = ? AND user_id = ?", collection.key, user_id)
+        return _user(row) if row else None
+
+    def users(self, collection: Collection, keys: Sequence[str]) -> dict[str, User]:
+        """See Store."""
+        places = [(collection.key, packed(key)) for key in keys]
+        with self._database.reading() as sql:
+            self._numbers(sql, collection)
+            rows = sql.each(f"{USER} WHERE collection = ? AND key = ?", places)
+        return {user.key: user for user in map(_user, rows)}
+
+    def list_users(self, collection: Collection, *, after: str, limit: int) -> list[User]:
+        """See Store."""
+        start = raw_id(after) if after else b""
+        query = f"{USER} WHERE collection = ? AND key > ? ORDER BY key LIMIT ?"
+        with self._database.reading() as sql:
+            self._numbers(sql, collection)
+            return [_user(row) for row in sql.rows(query, collection.key, start, limit)]
+
+    def user_template(self, collection: Collection, user_id: str) -> Template | None:
+        """See Store."""
+        with self._database.reading() as sql:
+            self._numbers(sql, collection)
+            rows = sql.rows(
+                "SELECT key, sealed FROM user WHERE collection = ? AND user_id = ?"
+                " AND sealed IS NOT NULL",
+                collection.key,
+                user_id,
+            )
+            _, templates = self._opened(sql, collection, rows)
+        return templates[0] if len(templates) else None
+
+    def associate_faces(
+        self,
+        collection: Collection,
+        user_id: str,
+        face_ids: Sequence[str],
+        *,
+        faces_max: int,
+        once: Once | None,
+        accepts: Callable[[Template, Template], bool] | None = None,
+    ) -> Answer:
+        """See Store."""
+
+        def write(transaction: Transaction) -> Answer:
+            sql = transaction.sql
+            self._numbers(sql, collection)
+            user = self._user_row(sql, collection, user_id)
+            ((key, count, sealed),) = sql.rows(
+                "SELECT key, face_count, sealed FROM user WHERE row = ?", user
+            )
+            found = self._faces(sql, collection, face_ids)
+            free = [i for i, face in found.items() if face.user_id is None]
+            refused: dict[str, float] = {}
+            if sealed is not None and accepts is not None:
+                _, (before,) = self._opened(sql, collection, [(key, sealed)])
+                templates = self._templates(sql, collection, free)
+                refused = {
+                    i: float(np.dot(before, template))
+                    for i, template in templates.items()
+                    if not accepts(before, template)
+                }
+            done = [i for i in free if i not in refused]
+            if count + len(done) > faces_max:
+                raise ServiceQuotaExceededException(
+                    f"The user id: {user_id} can have at most {faces_max} faces"
+                )
+            self._give(transaction, collection, done, user, user)
+            association = Association(
+                done=tuple(done),
+                not_found=missing(face_ids, found),
+                owned_by=_others(found, user_id),
+                face_count=count + len(done),
+            )
+            return association, refused
+
+        return self._add(self._once(collection, once, write, _encoded, _decoded))
+
+    def disassociate_faces(
+        self,
+        collection: Collection,
+        user_id: str,
+        face_ids: Sequence[str],
+        *,
+        once: Once | None,
+    ) -> Association:
+        """See Store."""
+
+        def write(transaction: Transaction) -> Answer:
+            sql = transaction.sql
+            self._numbers(sql, collection)
+            user = self._user_row(sql, collection, user_id)
+            ((count,),) = sql.rows("SELECT face_count FROM user WHERE row = ?", user)
+            found = self._faces(sql, collection, face_ids)
+            done = [i for i, face in found.items() if face.user_id == user_id]
+            self._give(transaction, collection, done, None, user)
+            association = Association(
+                done=tuple(done),
+                not_found=missing(face_ids, found),
+                owned_by=_others(found, user_id),
+                face_count=count - len(done),
+            )
+            return association, {}
+
+        return self._free(self._once(collection, once, write, _encoded, _decoded))[0]
+
+    def scan_users(self, collection: Collection) -> Iterator[tuple[list[str], Templates]]:
+        """See Store."""
+        with self._database.reading() as sql:
+            rows = sql.stream(
+                "SELECT key, sealed FROM user WHERE row BETWEEN ? AND ? AND sealed IS NOT NULL"
+                " ORDER BY row",
+                *rows_of(collection.key),
+            )
+            while block := list(islice(rows, SCAN_ROWS)):
+                yield self._opened(sql, collection, block)
+
+    def forget_tokens(self) -> None:
+        """Forget the idempotency tokens that are too old to count."""
+        oldest = self._clock() - ONCE_S
+
+        def write(transaction: Transaction) -> None:
+            transaction.sql.run("DELETE FROM once WHERE at < ?", oldest)
+
+        with self._database.reading() as sql:
+            if sql.row("SELECT 1 FROM once WHERE at < ? LIMIT 1", oldest) is None:
+                return
+        self._free(write)
+
+    def _give(
+        self,
+        transaction: Transaction,
+        collection: Collection,
+        face_ids: Sequence[str],
+        owner: int | None,
+        user: int,
+    ) -> None:
+        """Give faces to an owner, or to nobody, and average the user anew.
+
+        From all of its faces each time: nothing drifts.
+        """
+        if not face_ids:
+            return
+        sql = transaction.sql
+        sql.each(
+            "UPDATE face SET user = ? WHERE collection = ? AND id = ?",
+            [(owner, collection.key, raw_id(i)) for i in face_ids],
+        )
+        ((key,),) = sql.rows("SELECT key FROM user WHERE row = ?", user)
+        rows = sql.rows(
+            "SELECT face.id, sealed, weight FROM face JOIN face_template USING (row)"
+            " WHERE user = ? ORDER BY face.id",
+            user,
+        )
+        change: dict[str, Any]
+        if rows:
+            ids, templates, weights = zip(*rows, strict=True)
+            box = self._box(sql, collection)
+            mean = aggregate(box.open(ids, templates, collection.dimension), weights)
+            (sealed,) = box.seal([key], mean[np.newaxis])
+            change = {"users_added": [(unpacked(key), mean)]}
+        else:
+            sealed = None
+            change = {"users_removed": [unpacked(key)]}
+        sql.run("UPDATE user SET face_count = ?, sealed = ? WHERE row = ?", len(rows), sealed, user)
+        self._changed(transaction, collection, **change)
+
+    def _once(
+        self,
+        collection: Collection,
+        once: Once | None,
+        write: Callable[[Transaction], T],
+        encode: Callable[[T], str] = json.dumps,
+        decode: Callable[[str], T] = json.loads,
+    ) -> Callable[[Transaction], T]:
+        """Make a write happen once for each token; a repetition has the first one's answer."""
+        if once is None:
+            return write
+        place = (collection.key, once.operation, once.token)
+
+        def write_once(transaction: Transaction) -> T:
+            sql, now = transaction.sql, self._clock()
+            self._numbers(sql, collection)
+            row = sql.row(
+                "SELECT fingerprint, answer FROM once WHERE collection = ? AND operation = ?"
+                " AND token = ? AND at >= ?",
+                *place,
+                now - ONCE_S,
+            )
+            if row is None:
+                result = write(transaction)
+                sql.run(
+                    "INSERT OR REPLACE INTO once VALUES (?, ?, ?, ?, ?, ?)",
+                    *place,
+                    once.fingerprint,
+                    encode(result),
+                    now,
+                )
+                return result
+            fingerprint, answer = row
+            if fingerprint != once.fingerprint:
+                raise IdempotentParameterMismatchException(
+                    f"The ClientRequestToken: {once.token} you have supplied is already in use"
+                )
+            return decode(answer)
+
+        return write_once
+
+
+def _user(row: Sequence[Any]) -> User:
+    key, user_id, face_count = row
+    return User(unpacked(key), user_id, face_count)
+
+
+def _others(found: Mapping[str, Face], user_id: str) -> dict[str, str]:
+    """FaceId to UserId of the faces that belong to another user."""
+    owners = {i: face.user_id for i, face in found.items()}
+    return {i: owner for i, owner in owners.items() if owner not in (None, user_id)}
+
+
+def _encoded(answer: Answer) -> str:
+    association, refused = answer
+    return json.dumps([dataclasses.asdict(association), refused])
+
+
+def _decoded(text: str) -> Answer:
+    fields, refused = json.loads(text)
+    fields["done"], fields["not_found"] = tuple(fields["done"]), tuple(fields["not_found"])
+    return Association(**fields), refused
