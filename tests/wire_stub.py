@@ -110,17 +110,15 @@ async def _ask(app, chunks, method, path, query, headers):
 
 
 @contextlib.contextmanager
-def running(app, limits=None, tls=None):
+def running(app, limits=None, **options):
     """A real server on a free port of 127.0.0.1, in a thread of this process."""
     started = threading.Event()
-    server = Server(
-        app, host="127.0.0.1", port=0, limits=limits, tls=tls, on_started=lambda url: started.set()
-    )
+    options = {"on_started": lambda host, port: started.set()} | options
+    server = Server(app, host="127.0.0.1", port=0, limits=limits, **options)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         assert started.wait(10), "the server did not start"
-        server.port = int(server.url.rpartition(":")[2])
         yield server
     finally:
         server.stop()

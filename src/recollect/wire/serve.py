@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,28 +40,6 @@ class ListenError(Exception):
     """The address or the certificate cannot be used; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM files of a certificate chain and its private key."""
-
-    certificate: Path
-    key: Path
-
-    def context(self) -> ssl.SSLContext:
-        """The server's side of TLS 1.2 and above.
-
-        Raises:
-            ListenError: the files cannot be read or do not belong together.
-        """
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(self.certificate, self.key)
-        except (OSError, ssl.SSLError) as error:
-            raise ListenError(f"{self.certificate} and {self.key}: {error}") from None
-        return context
-
-
 class Server(uvicorn.Server):
     """One listening port; `run` returns when it has been stopped and every call is answered.
 
@@ -70,10 +48,14 @@ class Server(uvicorn.Server):
         host: address to listen on.
         port: TCP port; 0 takes a free one.
         limits: deadlines and bounds of the connections.
-        tls: certificate and key; None for plain HTTP.
+        certificate: PEM file of the certificate chain; None for plain HTTP.
+        key: PEM file of its private key.
         trusted_proxies: addresses whose X-Forwarded-For and -Proto headers are believed; none by
             default, for anybody could write them.
-        on_started: called with the URL as soon as connections are accepted.
+        on_started: called with host and port as soon as connections are accepted.
+
+    Raises:
+        ListenError: the certificate and the key cannot be used.
     """
 
     def __init__(
@@ -83,17 +65,19 @@ class Server(uvicorn.Server):
         host: str,
         port: int,
         limits: Limits | None = None,
-        tls: Tls | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
         trusted_proxies: tuple[str, ...] = (),
-        on_started: Callable[[str], None] | None = None,
+        on_started: Callable[[str, int], None] | None = None,
     ) -> None:
         limits = limits or Limits()
         connections_max = min(limits.connections_max, _descriptors() - DESCRIPTORS_KEPT)
         self._limits = replace(limits, connections_max=max(connections_max, 1))
-        self._tls = tls.context() if tls else None
+        self._tls = _tls(certificate, key) if certificate or key else None
         self._on_started = on_started
         self._drain_timer: threading.Timer | None = None
-        self.url = ""
+        self.port = 0
+        """The port listened on, once started."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -147,12 +131,10 @@ class Server(uvicorn.Server):
             await self.lifespan.shutdown()
             raise ListenError(f"cannot listen on {config.host}:{config.port}: {error}") from None
         self.servers = [listening]
-        port = listening.sockets[0].getsockname()[1]
-        host = f"[{config.host}]" if ":" in config.host else config.host
-        self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
+        self.port = listening.sockets[0].getsockname()[1]
         self.started = True
         if self._on_started is not None:
-            self._on_started(self.url)
+            self._on_started(config.host, self.port)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -192,7 +174,7 @@ def serve(
     *,
     tls: Tls | None = None,
     trusted_proxies: tuple[str, ...] = (),
-    on_started: Callable[[str], None] | None = None,
+    on_started: Callable[[str, int], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; see `Server`.
 
@@ -204,10 +186,24 @@ def serve(
         host=host,
         port=port,
         limits=limits,
-        tls=tls,
+        certificate=certificate,
+        key=key,
         trusted_proxies=trusted_proxies,
         on_started=on_started,
     ).run()
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """The server's side of TLS 1.2 and above."""
+    if certificate is None or key is None:
+        raise ListenError("TLS needs both a certificate and its key")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one.
+        raise ListenError(f"TLS with {certificate} and {key}: {error}") from None
+    return context
 
 
 def _descriptors() -> int:

@@ -107,7 +107,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of ASGI; nothing of it leaves without a request id."""
-        request_id, request = str(uuid.uuid4()), _head(scope)
+        request_id, request = str(uuid.uuid4()), head(scope)
         if request.method == "OPTIONS" and request.header("origin") in self._cors_origins:
             answer: Answer | None = Answer(204, "", b"", _preflight())
         else:
@@ -231,8 +231,8 @@ class Endpoint:
         await send({"type": "http.response.body", "body": answer.body})
 
 
-def _head(scope: Scope) -> HttpRequest:
-    """A request as its header tells it, the body still to come."""
+def head(scope: Scope) -> HttpRequest:
+    """A request of ASGI as its header tells it, the body still to come."""
     client = scope.get("client")
     return HttpRequest(
         method=scope["method"],
