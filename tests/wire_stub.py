@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from recollect.wire import model
 from recollect.wire.caller import Caller
-from recollect.wire.server import Endpoint
 from recollect.wire.serve import Server
+from recollect.wire.server import Endpoint
 
 AWS = "application/x-amz-json-1.1"
 PREFIX = "RekognitionService."

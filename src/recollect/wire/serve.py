@@ -172,7 +172,8 @@ def serve(
     port: int,
     limits: Limits | None = None,
     *,
-    tls: Tls | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
     trusted_proxies: tuple[str, ...] = (),
     on_started: Callable[[str, int], None] | None = None,
 ) -> None:
