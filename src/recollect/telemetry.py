@@ -36,6 +36,8 @@ STAGE_SECONDS = Histogram(
 )
 FACES = Gauge("recollect_indexed_faces", "Faces and users held by the index of this process")
 
+log = structlog.get_logger("recollect")
+
 _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
 
 
@@ -62,6 +64,14 @@ def stages() -> Iterator[dict[str, float]]:
         yield collected
     finally:
         _stages.reset(token)
+
+
+def answered(operation: str, code: str, seconds: float, **facts: str | None) -> None:
+    """Count one answered call and write its line of the log."""
+    REQUESTS.labels(operation, code).inc()
+    REQUEST_SECONDS.labels(operation).observe(seconds)
+    spent = {f"{name}_ms": round(1000 * t, 1) for name, t in (_stages.get() or {}).items()}
+    log.info("call", operation=operation, code=code, ms=round(1000 * seconds, 1), **facts, **spent)
 
 
 def configure_log(level: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from recollect import telemetry
 from recollect.errors import (
     AnswerError,
     InternalServerError,
@@ -159,11 +160,15 @@ class Endpoint:
                 if gone.done():
                     return None
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._pool, self._work, call)
+                return await loop.run_in_executor(self._pool, self._timed, call)
             finally:
                 self._slots.give(kind, time.monotonic() - began)
         finally:
             gone.cancel()
+
+    def _timed(self, call: Call) -> Answer:
+        with telemetry.stages():
+            return self._work(call)
 
     def _work(self, call: Call) -> Answer:
         """Stops 2 to 7, in one thread: recognise, read, check, permit, do, record, answer."""

@@ -1,0 +1,449 @@
+"""Composition root: builds each part once, routes, start and stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import secrets
+import time
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+from rich.console import Console
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from recollect import __version__, telemetry, trail
+from recollect.gallery import crypt
+from recollect.gallery.arena import Arena
+from recollect.gallery.gallery import Galleries
+from recollect.gallery.sqlite import SQLiteStore
+from recollect.gallery.store import AccessKey
+from recollect.operations import collections, faces, images, search, tags, users
+from recollect.operations.service import Parts, Service
+from recollect.settings import SettingError, models_folder
+from recollect.vision.header import Limits as PictureLimits
+from recollect.vision.image import Decoder
+from recollect.vision.pack import load as load_pack
+from recollect.wire import access, openapi, probes
+from recollect.wire.caller import Caller, Credential, HttpRequest
+from recollect.wire.limits import Limits
+from recollect.wire.pages import Guarded
+from recollect.wire.serve import serve
+from recollect.wire.server import Endpoint
+from recollect.wire.sigv4 import Replays
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from recollect.gallery.store import Store
+    from recollect.settings import Settings
+    from recollect.vision.pack import ModelPack
+    from recollect.wire.outcome import Outcome
+    from recollect.wire.server import Operation
+
+log = structlog.get_logger("recollect")
+console = Console(stderr=True)
+
+ROOT_POLICY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+    }
+)
+
+OPERATIONS: Mapping[str, Callable[[Service, Any], dict[str, Any]]] = {
+    "AssociateFaces": users.associate_faces,
+    "CompareFaces": images.compare_faces,
+    "CreateCollection": collections.create_collection,
+    "CreateUser": users.create_user,
+    "DeleteCollection": collections.delete_collection,
+    "DeleteFaces": faces.delete_faces,
+    "DeleteUser": users.delete_user,
+    "DescribeCollection": collections.describe_collection,
+    "DetectFaces": images.detect_faces,
+    "DisassociateFaces": users.disassociate_faces,
+    "IndexFaces": faces.index_faces,
+    "ListCollections": collections.list_collections,
+    "ListFaces": faces.list_faces,
+    "ListTagsForResource": tags.list_tags_for_resource,
+    "ListUsers": users.list_users,
+    "SearchFaces": search.search_faces,
+    "SearchFacesByImage": search.search_faces_by_image,
+    "SearchUsers": search.search_users,
+    "SearchUsersByImage": search.search_users_by_image,
+    "TagResource": tags.tag_resource,
+    "UntagResource": tags.untag_resource,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that is built and not yet listening."""
+
+    settings: Settings
+    store: Store
+    galleries: Galleries
+    packs: Mapping[str, ModelPack]
+    asgi: Starlette
+    limits: Limits
+    opened: ExitStack
+
+    def close(self) -> None:
+        """Let go of files, threads and child processes, last opened first."""
+        self.opened.close()
+
+
+def master_key(settings: Settings) -> bytes:
+    """The key that everything at rest hangs on."""
+    return crypt.master_key(
+        settings.master_key_file or settings.data / "master.key",
+        given=settings.master_key,
+        command=settings.master_key_command,
+    )
+
+
+def open_store(settings: Settings, *, exclusive: bool = True) -> Store:
+    """Open the truth; `exclusive` for the one process that serves it."""
+    if not exclusive and not settings.data.exists():
+        raise SettingError(f"{settings.data} does not exist: the first `recollect serve` makes it")
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return SQLiteStore(
+        settings.data,
+        master_key(settings),
+        clock=time.time,
+        ids=lambda: str(uuid.uuid4()),
+        exclusive=exclusive,
+    )
+
+
+def make_key(
+    store: Store,
+    *,
+    account: str,
+    name: str,
+    policies: tuple[str, ...],
+    bearer_key: bool = False,
+    expires_s: float | None = None,
+) -> AccessKey:
+    """Make and store an access key; its secret is in the answer and nowhere else in clear."""
+    now = time.time()
+    temporary = expires_s is not None
+    key = AccessKey(
+        key_id=("ASIA" if temporary else "AKIA") + secrets.token_hex(8).upper(),
+        secret=secrets.token_urlsafe(30),
+        account=account,
+        name=name,
+        policies=policies,
+        bearer=bearer_key,
+        session_token=secrets.token_urlsafe(96) if temporary and not bearer_key else None,
+        expires_at=now + expires_s if expires_s is not None else None,
+        created_at=now,
+    )
+    store.add_key(key)
+    return key
+
+
+def load_packs(settings: Settings) -> dict[str, ModelPack]:
+    """Load every installed pack; a folder that is no good pack stops the start, loudly."""
+    folder = models_folder(settings)
+    manifests = sorted(folder.glob("*/manifest.toml"))
+    packs = [load_pack(path.parent, threads=settings.model_threads) for path in manifests]
+    return {pack.name: pack for pack in packs}
+
+
+def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> Server:
+    """Build each part once and put them together.
+
+    Args:
+        settings: all of them.
+        packs: model packs by name; those of the models folder where not given.
+    """
+    threads = settings.call_threads or os.cpu_count() or 1
+    with ExitStack() as opened:
+        decoder = Decoder(
+            settings.decode_children or threads,
+            settings.decode_cpu_s,
+            settings.decode_memory_bytes,
+            limits=PictureLimits(pixels_max=settings.pixels_max, scans_max=settings.scans_max),
+        )
+        opened.callback(decoder.close)
+        store = open_store(settings)
+        opened.callback(store.close)
+        _make_root_key(settings, store)
+
+        packs = packs or load_packs(settings)
+        arena = Arena(threads=settings.search_threads, kernel=settings.search_kernel)
+        opened.callback(arena.close)
+        galleries = Galleries(store, arena, lambda name: packs[name].centre)
+        galleries.load()
+        parts = Parts(
+            store=store,
+            galleries=galleries,
+            packs=packs,
+            default_pack=_default_pack(settings, packs),
+            decode=lambda data, side: decoder.decode(data, long_side_max=side),
+            read_s3=lambda *a: _buckets(settings).read(*a),
+            token_key=crypt.derived(master_key(settings), "paging tokens"),
+            faces_per_collection_max=settings.faces_per_collection_max,
+            users_per_collection_max=settings.users_per_collection_max,
+            search_side_px=settings.search_side_px,
+        )
+        limits = Limits(
+            connections_max=settings.connections_max,
+            header_deadline_s=settings.header_deadline_s,
+            body_deadline_s=settings.body_deadline_s,
+            idle_deadline_s=settings.idle_deadline_s,
+            drain_deadline_s=settings.drain_deadline_s,
+            call_threads=threads,
+            call_queue_max=settings.call_queue_max,
+            call_wait_max_s=settings.call_wait_max_s,
+            key_rate_per_s=settings.key_rate_per_s,
+        )
+        identify = _identify(settings, store)
+        endpoint = _endpoint(settings, parts, identify, limits)
+        opened.callback(endpoint.close)
+        checks = {"models": lambda: bool(packs), "index": galleries.ready}
+        asgi = _routes(settings, endpoint, identify, checks, packs)
+        decoder.ready()
+        log.info(
+            "built",
+            version=__version__,
+            packs={name: pack.version for name, pack in packs.items()},
+            default_pack=parts.default_pack,
+            search_kernel=arena.kernel,
+            call_threads=threads,
+            model_threads=settings.model_threads,
+            search_threads=settings.search_threads,
+        )
+        return Server(settings, store, galleries, packs, asgi, limits, opened.pop_all())
+
+
+def run(settings: Settings) -> None:
+    """Serve until told to stop."""
+    telemetry.configure_log(settings.log_level)
+    _dump_no_core()
+    server = build(settings)
+    try:
+        serve(
+            server.asgi,
+            settings.host,
+            settings.port,
+            server.limits,
+            certificate=settings.tls_certificate,
+            key=settings.tls_key,
+            on_started=lambda host, port: _announce(settings, host, port),
+        )
+    finally:
+        (settings.data / "address").unlink(missing_ok=True)
+        server.close()
+
+
+def _identify(settings: Settings, store: Store) -> Callable[[HttpRequest], Caller]:
+    """Who is calling, by the keys of the store."""
+    replays = Replays() if settings.strict_replay else None
+
+    def find(key_id: str) -> Credential | None:
+        key = store.access_key(key_id)
+        if key is None:
+            return None
+        return Credential(
+            key.key_id,
+            key.secret,
+            key.account,
+            key.name,
+            key.policies,
+            key.bearer,
+            key.session_token,
+            key.expires_at,
+            key.active,
+        )
+
+    def anybody(request: HttpRequest) -> Caller:
+        return Caller(
+            settings.account,
+            "root",
+            settings.region,
+            "",
+            (ROOT_POLICY,),
+            request.source_ip,
+            request.secure,
+            request.header("user-agent"),
+        )
+
+    def identify(request: HttpRequest) -> Caller:
+        with telemetry.stage("authenticate"):
+            return access.authenticate(
+                request,
+                find,
+                now=time.time(),
+                region=settings.region,
+                window_s=settings.clock_skew_max_s,
+                replays=replays,
+            )
+
+    return anybody if settings.no_auth else identify
+
+
+def _endpoint(
+    settings: Settings,
+    parts: Parts,
+    identify: Callable[[HttpRequest], Caller],
+    limits: Limits,
+) -> Endpoint:
+    """The pipeline in front of the operations."""
+    store = parts.store
+
+    def tags_of(account: str, collection_id: str) -> Mapping[str, str]:
+        collection = store.collection(account, collection_id)
+        return store.tags(collection) if collection is not None else {}
+
+    def authorise(caller: Caller, operation: str, params: dict[str, Any]) -> None:
+        with telemetry.stage("authorise"):
+            access.authorise(caller, operation, params, tags_of=tags_of, now=time.time())
+
+    def record(outcome: Outcome) -> None:
+        with telemetry.stage("audit"):
+            store.record(msgspec.json.encode(trail.record(outcome)))
+        telemetry.answered(
+            outcome.operation or "None",
+            outcome.error.code if outcome.error else "OK",
+            outcome.ended - outcome.started,
+            request_id=outcome.request_id,
+            caller=outcome.caller.arn if outcome.caller else None,
+            source_ip=outcome.source_ip,
+        )
+
+    def refused(outcome: Outcome) -> None:
+        assert outcome.error is not None
+        telemetry.answered(
+            outcome.operation or "None",
+            outcome.error.code,
+            outcome.ended - outcome.started,
+            request_id=outcome.request_id,
+            caller=None,
+            source_ip=outcome.source_ip,
+        )
+
+    def bound(function: Callable[[Service, Any], dict[str, Any]]) -> Operation:
+        return lambda caller, params: function(
+            Service(parts, caller.account, caller.region), params
+        )
+
+    return Endpoint(
+        {name: bound(function) for name, function in OPERATIONS.items()},
+        identify=identify,
+        authorise=authorise,
+        record=record,
+        refused=refused,
+        limits=limits,
+        path_prefix=settings.path_prefix,
+        cors_origins=[o.strip() for o in settings.cors_origins.split(",") if o.strip()],
+    )
+
+
+def _routes(
+    settings: Settings,
+    endpoint: Endpoint,
+    identify: Callable[[HttpRequest], Caller],
+    checks: Mapping[str, Callable[[], bool]],
+    packs: Mapping[str, ModelPack],
+) -> Starlette:
+    """Every path of the port."""
+    about = {
+        "version": __version__,
+        "packs": {pack.version: {"name": name} for name, pack in packs.items()},
+    }
+    described = openapi.document(__version__, (settings.path_prefix or "/",))
+    routes: list[BaseRoute] = [
+        Route("/livez", probes.livez),
+        Route("/readyz", probes.readyz(checks)),
+        Route("/metrics", probes.metrics(identify)),
+        Route(f"{settings.path_prefix}/openapi.json", lambda _: JSONResponse(described)),
+    ]
+    if settings.console:
+        files = Path(__file__).parent / "console"
+        routes += [
+            Route(f"{settings.path_prefix}/console/about.json", lambda _: JSONResponse(about)),
+            Mount(
+                f"{settings.path_prefix}/console", Guarded(StaticFiles(directory=files, html=True))
+            ),
+        ]
+    return Starlette(routes=[*routes, Mount("/", endpoint)])
+
+
+def _buckets(settings: Settings) -> Buckets:
+    from recollect.vision.source import Bucket, Buckets
+
+    return Buckets(
+        {
+            name: Bucket(
+                name=name,
+                endpoint=bucket.endpoint,
+                region=bucket.region,
+                access_key_id=bucket.access_key_id,
+                secret_access_key=bucket.secret_access_key,
+                path=Path(bucket.path) if bucket.path else None,
+            )
+            for name, bucket in settings.buckets.items()
+        },
+        deadline_s=settings.s3_deadline_s,
+    )
+
+
+def _default_pack(settings: Settings, packs: Mapping[str, ModelPack]) -> str:
+    """The pack of new collections: the one named, or the installed one of the highest version."""
+    if not packs:
+        raise SettingError(
+            f"no model pack in {models_folder(settings)}: run `recollect models setup`"
+        )
+    if settings.pack == "auto":
+        return max(packs, key=lambda name: float(packs[name].version))
+    if settings.pack not in packs:
+        raise SettingError(
+            f"the model pack {settings.pack!r} is not installed; there are: {', '.join(packs)}"
+        )
+    return settings.pack
+
+
+def _make_root_key(settings: Settings, store: Store) -> None:
+    """Make the root key at the first start; there is never a default one."""
+    path = settings.data / "root-credentials.json"
+    if any(key.name == "root" for key in store.access_keys()):
+        return
+    key = make_key(store, account=settings.account, name="root", policies=(ROOT_POLICY,))
+    shown = {"AccessKeyId": key.key_id, "SecretAccessKey": key.secret, "Account": key.account}
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(json.dumps(shown) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    console.print(
+        f"Made a root key, kept in {path} and shown this once:\n"
+        f"  AccessKeyId      {key.key_id}\n  SecretAccessKey  {key.secret}",
+        highlight=False,
+    )
+
+
+def _announce(settings: Settings, host: str, port: int) -> None:
+    """Say where the server listens, to people and to the commands of this data folder."""
+    scheme = "https" if settings.tls_certificate else "http"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{settings.path_prefix}"
+    (settings.data / "address").write_text(f"{url}\n", encoding="utf-8")
+    if settings.no_auth:
+        console.print("[bold red]NO AUTHENTICATION: everybody who reaches this port is root.[/]")
+    console.print(f"recollect {__version__} serves {url}", highlight=False)
+    if settings.console:
+        console.print(f"Console: {url}/console/", highlight=False)
+
+
+def _dump_no_core() -> None:
+    """Keep templates and keys out of core dumps."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,111 @@
+"""A real server on the loopback, with a toy pack, and an unmodified boto3 in front of it."""
+
+import contextlib
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import boto3
+import pytest
+import uvicorn
+from botocore.config import Config
+
+from recollect import app
+from recollect.settings import Settings
+from toys import ToyPack
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+class Running:
+    """A server that listens, and what a client needs to reach it."""
+
+    def __init__(self, settings: Settings, packs) -> None:
+        self.server = app.build(settings, packs)
+        self.listener = uvicorn.Server(
+            uvicorn.Config(self.server.asgi, port=0, log_level="warning", access_log=False)
+        )
+        self.thread = threading.Thread(target=self.listener.run)
+        self.thread.start()
+        while not self.listener.started:
+            assert self.thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        port = self.listener.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.root = json.loads((settings.data / "root-credentials.json").read_text())
+
+    def client(self, key_id=None, secret=None, token=None, region="eu-west-1"):
+        """An unmodified boto3 that sends whatever it is told, once."""
+        return boto3.client(
+            "rekognition",
+            endpoint_url=self.url,
+            region_name=region,
+            aws_access_key_id=key_id or self.root["AccessKeyId"],
+            aws_secret_access_key=secret or self.root["SecretAccessKey"],
+            aws_session_token=token,
+            # The client must not catch our mistakes for us.
+            config=Config(parameter_validation=False, retries={"total_max_attempts": 1}),
+        )
+
+    def key(self, *statements, name="somebody", **more):
+        """A key whose policy has these statements."""
+        policy = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+        return app.make_key(
+            self.server.store,
+            account=self.server.settings.account,
+            name=name,
+            policies=(policy,),
+            **more,
+        )
+
+    def close(self):
+        self.listener.should_exit = True
+        self.thread.join()
+        self.server.close()
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory):
+    """Start a server with the given settings changed; it is closed at the end of the session."""
+    running = []
+
+    def start(packs=None, **changes):
+        settings = replace(
+            Settings(
+                data=tmp_path_factory.mktemp("data"),
+                account="123456789012",
+                decode_children=1,
+                call_threads=4,
+            ),
+            **changes,
+        )
+        running.append(Running(settings, packs or {"toy": ToyPack()}))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def server(serve):
+    """One server for all tests that leave nothing behind that others notice."""
+    return serve()
+
+
+@pytest.fixture(scope="session")
+def rekognition(server):
+    """boto3 as root on the common server."""
+    return server.client()
+
+
+@pytest.fixture
+def collection(rekognition, request):
+    """An empty collection of the test's own."""
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:200]
+    rekognition.create_collection(CollectionId=name)
+    yield name
+    with contextlib.suppress(rekognition.exceptions.ResourceNotFoundException):
+        rekognition.delete_collection(CollectionId=name)
