@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from typing import TYPE_CHECKING
 
+from recollect import telemetry
 from recollect.errors import ServiceQuotaExceededException
 from recollect.gallery.store import Enrolment
 from recollect.gallery.store import Face as StoredFace
@@ -38,10 +39,11 @@ def index_faces(service: Service, params: IndexFacesRequestTypeDef) -> Answer:
     pack = service.pack(collection)
     wanted = quality_filter(params.get("QualityFilter"), "AUTO", collection.model_version)
     data = service.image_bytes(params["Image"])
-    pixels = service.parts.decode(data, None).pixels
+    pixels = service.decode(data).pixels
 
     faces_max = min(params.get("MaxFaces", FACES_PER_IMAGE_MAX), FACES_PER_IMAGE_MAX)
-    kept, unindexed = _choose(pack, pixels, wanted, faces_max)
+    with telemetry.stage("templates"):
+        kept, unindexed = _choose(pack, pixels, wanted, faces_max)
 
     face_count, _ = service.store.counts(collection)
     if face_count + len(kept) > service.parts.faces_per_collection_max:

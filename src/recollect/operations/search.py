@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from recollect import telemetry
 from recollect.errors import InvalidParameterException, ResourceNotFoundException
 from recollect.operations import shapes
 from recollect.operations.service import quality_filter
@@ -55,7 +56,8 @@ def search_faces_by_image(service: Service, params: SearchFacesByImageRequestTyp
     collection = service.collection(params["CollectionId"])
     wanted = quality_filter(params.get("QualityFilter"), "NONE", collection.model_version)
     picture = service.probe_picture(params["Image"])
-    probe = service.pack(collection).largest_face(picture.pixels, wanted)
+    with telemetry.stage("probe"):
+        probe = service.pack(collection).largest_face(picture.pixels, wanted)
     if probe is None:
         # Clients compare this text byte for byte, its period included.
         raise InvalidParameterException("There are no faces in the image. Should be at least 1.")
@@ -171,14 +173,16 @@ def _face_matches(
 ) -> list[Answer]:
     """FaceMatches above the threshold, most similar first, equal ones by FaceId."""
     pack = service.pack(collection)
-    candidates = service.parts.galleries.search(
-        collection,
-        probe,
-        count_max=count_max,
-        score_min=pack.score(threshold),
-        exclude=exclude,
-    )
-    faces = service.store.faces(collection, [c.id for c in candidates])
+    with telemetry.stage("search"):
+        candidates = service.parts.galleries.search(
+            collection,
+            probe,
+            count_max=count_max,
+            score_min=pack.score(threshold),
+            exclude=exclude,
+        )
+    with telemetry.stage("faces"):
+        faces = service.store.faces(collection, [c.id for c in candidates])
     # A face that was deleted since the search began is gone: it is not shown.
     return [
         shapes.face_match(faces[c.id], pack.similarity(c.score))
@@ -197,14 +201,15 @@ def _user_matches(
 ) -> list[Answer]:
     """UserMatches above the threshold, most similar first."""
     pack = service.pack(collection)
-    candidates = service.parts.galleries.search(
-        collection,
-        probe,
-        count_max=count_max,
-        score_min=pack.score(threshold),
-        kind="users",
-        exclude=exclude,
-    )
+    with telemetry.stage("search"):
+        candidates = service.parts.galleries.search(
+            collection,
+            probe,
+            count_max=count_max,
+            score_min=pack.score(threshold),
+            kind="users",
+            exclude=exclude,
+        )
     users = service.store.users(collection, [c.id for c in candidates])
     return [
         shapes.user_match(users[c.id], pack.similarity(c.score))

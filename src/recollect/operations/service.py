@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recollect import telemetry
 from recollect.errors import (
     InternalServerError,
     InvalidParameterException,
@@ -100,11 +101,16 @@ class Service:
 
     def picture(self, image: ImageTypeDef) -> Picture:
         """Decode the whole picture a request names."""
-        return self.parts.decode(self.image_bytes(image), None)
+        return self.decode(self.image_bytes(image))
 
     def probe_picture(self, image: ImageTypeDef) -> Picture:
         """Decode the picture a request names, only as large as its largest face needs."""
-        return self.parts.decode(self.image_bytes(image), self.parts.search_side_px)
+        return self.decode(self.image_bytes(image), self.parts.search_side_px)
+
+    def decode(self, data: bytes, side_px: int | None = None) -> Picture:
+        """Decode a picture, a JPEG no larger than its longer side needs to be."""
+        with telemetry.stage("decode"):
+            return self.parts.decode(data, side_px)
 
     def image_id(self, data: bytes, external_image_id: str | None) -> str:
         """ImageId of a picture: name-based, so that indexing it again finds what is there."""
