@@ -1,5 +1,5 @@
 # demo, serve, test: each sets up .venv by itself; Python 3.11+, make and PyPI are enough.
-.PHONY: help demo serve test check setup models lint docs torture bench lock
+.PHONY: help demo serve test check setup models embedded lint docs torture bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -26,6 +26,9 @@ setup: $(STAMP)
 models: $(STAMP)
 	@$(BIN)/recollect models setup
 
+embedded: $(STAMP)
+	@$(BIN)/recollect models setup --embedded
+
 demo: models
 	@$(BIN)/python -m demo
 
@@ -33,7 +36,7 @@ serve: models
 	@$(BIN)/recollect serve
 
 test: check
-check: models lint
+check: embedded lint
 	@$(BIN)/python -m pytest
 
 lint: $(STAMP)
@@ -42,7 +45,7 @@ lint: $(STAMP)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-torture: models
+torture: embedded
 	@$(BIN)/python -m pytest -m slow --timeout 3600
 
 lock:
