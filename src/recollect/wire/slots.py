@@ -47,7 +47,6 @@ class Slots:
         self._queue: deque[tuple[asyncio.Future[None], float]] = deque()
         self._mean_s: dict[str, float] = {}
         self._working: list[float] = []
-        self._queued_s = 0.0
         self._refused_at = -CALM_S
 
     @property
@@ -90,16 +89,14 @@ class Slots:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (turn, length_s)
         self._queue.append(entry)
-        self._queued_s += length_s
         try:
             async with asyncio.timeout(self._wait_max_s):
                 await turn
         except (TimeoutError, asyncio.CancelledError) as error:
             if turn.done() and not turn.cancelled():
                 self._pass_on()  # The slot came in the same moment.
-            else:
+            elif entry in self._queue:  # Else it was passed over already.
                 self._queue.remove(entry)
-                self._queued_s -= length_s
             if isinstance(error, TimeoutError):
                 self._refused_at = self._clock()
                 raise ThrottlingException from None
@@ -114,8 +111,7 @@ class Slots:
 
     def _pass_on(self) -> None:
         while self._queue:
-            turn, length_s = self._queue.popleft()
-            self._queued_s -= length_s
+            turn, _ = self._queue.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
@@ -126,7 +122,8 @@ class Slots:
 
     def _expected_s(self) -> float:
         """The wait of a newcomer: the calls in work are half done on average."""
-        return (sum(self._working) / 2 + self._queued_s) / self._count
+        queued_s = sum(length_s for _, length_s in self._queue)
+        return (sum(self._working) / 2 + queued_s) / self._count
 
     def _patience_s(self, kind: str) -> float:
         if self._clock() - self._refused_at >= CALM_S:
