@@ -26,6 +26,9 @@ LARGEST_SHARE = 0.15
 LARGEST_ACCEPTED = 0.9
 """A largest face below this share of what was looked for may have a larger one missed beside."""
 
+RETRY_SHARE = 0.08
+"""After a miss, faces of this share of the short side and larger are looked for."""
+
 FACES_MAX = 100
 AGAIN_MAX = 16
 """Doubtful faces of one picture that are looked at again, the largest first."""
@@ -54,7 +57,7 @@ class Search:
         """All faces by falling area of the box clipped to the picture, at most FACES_MAX."""
         found = self._detector.find(image, smallest_face_px(image))
         if not len(found):
-            found = self._after_a_miss(image, smallest_face_px(image))
+            found = self._after_a_miss(image)
         found = by_area(found, image).take(slice(FACES_MAX))
         rows = [
             self.again(image, found.take(slice(row, row + 1)))
@@ -71,7 +74,7 @@ class Search:
         if not len(found) or _side_px(found) < LARGEST_ACCEPTED * wanted:
             found = by_area(self._detector.find(image, smallest_face_px(image)), image)
         if not len(found):
-            found = by_area(self._after_a_miss(image, wanted), image)
+            found = by_area(self._after_a_miss(image), image)
         found = found.take(slice(1))
         if len(found) and found.scores[0] < self._doubt_below:
             found = self.again(image, found)
@@ -106,8 +109,9 @@ class Search:
         found = self._detector.find(turned, face_px_min)
         return found.turned_back(turn, *image.shape[:2])
 
-    def _after_a_miss(self, image: Image, face_px_min: float) -> Findings:
+    def _after_a_miss(self, image: Image) -> Findings:
         """Quarter turns, then a black border, then the same in better light."""
+        face_px_min = max(FACE_PX_MIN, RETRY_SHARE * min(image.shape[:2]))
         turns = Findings.of([self._turned(image, turn, face_px_min) for turn in (1, 2, 3)])
         if len(turns):
             return turns.take(suppress(turns.boxes, turns.scores, 0.5))

@@ -53,5 +53,6 @@ class Face:
     turn: int = 0
     """Quarter turns counter-clockwise (numpy.rot90) at which the detector found it, 0..3."""
     mirror_score: float | None = None
-    """Cosine between the template of the chip and that of its mirror image; None until embedded."""
+    """Cosine between the first two views of the face, chip and mirrored chip for instance: how sure
+    the embedding net is of it. None until embedded, and for a pack with one view."""
     template: Template | None = None

@@ -89,8 +89,9 @@ class EmbeddingSpec:
     views: tuple[str, ...]
     points_px: Floats
     """Where the detector's points belong in the net's chip, shape (5, 2)."""
-    doubt_mirror_below: float
-    """Mirror score under which a face is looked at again at the other quarter turns; -1: never."""
+    doubt_below: float
+    """Cosine between the first two views under which a face is looked at again at the other
+    quarter turns; -1 where there is one view."""
     known: Floats
     """Unit vector that the net must give for the known chip, shape (dimension,)."""
     centre: Floats
@@ -235,7 +236,7 @@ def parse(text: str) -> Manifest:
         landmarks=_landmarks(top.table("landmarks"), file_of),
         embedding=embedding,
         scale=_scale(top),
-        bars=_bars(top.table("quality"), mirrored="mirror" in embedding.views),
+        bars=_bars(top.table("quality"), views_count=len(embedding.views)),
     )
     top.finish()
     used = {*manifest.detector.files, manifest.landmarks.file, manifest.embedding.file}
@@ -318,7 +319,7 @@ def _embedding(table: _Table, file_of: Callable[[str, str], str]) -> EmbeddingSp
         dimension=dimension,
         views=views,
         points_px=table.points("points_px", -SIDE_PX_MAX, SIDE_PX_MAX),
-        doubt_mirror_below=table.number("doubt_mirror_below", -1, 1),
+        doubt_below=table.number("doubt_below", -1, 1) if len(views) > 1 else -1.0,
         known=np.array(table.numbers("known", dimension, -1, 1)),
         centre=np.array(table.numbers("centre", dimension, -1, 1)),
     )
@@ -341,7 +342,7 @@ def _scale(top: _Table) -> SimilarityScale:
         raise PackError(f"manifest: {error}") from error
 
 
-def _bars(table: _Table, *, mirrored: bool) -> dict[str, Bar]:
+def _bars(table: _Table, *, views_count: int) -> dict[str, Bar]:
     bars = {}
     for name in FILTERS:
         bar = table.table(name)
@@ -353,7 +354,7 @@ def _bars(table: _Table, *, mirrored: bool) -> dict[str, Bar]:
             sharpness_min=bar.number("sharpness_min", 0, 100),
             yaw_max=bar.number("yaw_max", 0, 180),
             pitch_max=bar.number("pitch_max", 0, 180),
-            mirror_min=bar.number("mirror_min", -1, 1) if mirrored else -1.0,
+            views_score_min=bar.number("views_score_min", -1, 1) if views_count > 1 else -1.0,
         )
         bar.finish()
     table.finish()

@@ -116,7 +116,7 @@ class Pack:
     def embed(self, image: Image, faces: Sequence[Face]) -> list[Face]:
         """See ModelPack.embed."""
         embedded = self._embed(image, faces)
-        below = self.manifest.embedding.doubt_mirror_below
+        below = self.manifest.embedding.doubt_below
         return [
             self._again(image, face)
             if face.mirror_score is not None and face.mirror_score < below
@@ -181,18 +181,17 @@ class Pack:
         chips = [self._views.chips(image, face.points) for face in faces]
         raw = self._embedder.raw(np.stack([chip for views in chips for chip in views]))
         raw = raw.reshape(len(faces), len(self._views.names), self.dimension)
-        mirror = self._views.names.index("mirror") if self._views.mirrored else None
         return [
             replace(
                 face,
                 template=unit(views.mean(axis=0)),
-                mirror_score=None if mirror is None else cosine(views[mirror - 1], views[mirror]),
+                mirror_score=cosine(views[0], views[1]) if len(views) > 1 else None,
             )
             for face, views in zip(faces, raw, strict=True)
         ]
 
     def _again(self, image: Image, face: Face) -> Face:
-        """Look again at a face whose chip and mirrored chip disagree: it may lie on its side."""
+        """Look again at a face whose views disagree: it may lie on its side."""
         height, width = image.shape[:2]
         left, top, w, h = face.box
         row = Findings(

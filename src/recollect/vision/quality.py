@@ -24,8 +24,9 @@ FILTERS = ("LOW", "AUTO", "MEDIUM", "HIGH")
 NOSE_Y, NOSE_Z = 0.577, 0.60
 MOUTH_Y, MOUTH_Z = 1.068, 0.20
 
-SHARPNESS_HALF = 7.0
-"""Mean absolute Laplacian of a chip, in grey levels, that counts as sharpness 50."""
+SHARPNESS_A_DOUBLING = 25.0
+"""Sharpness gained each time the mean absolute Laplacian of a chip doubles, from 0 at 1 grey level:
+about 7 for a face blurred beyond recognition, 30..70 for press photographs, 100 at 16 levels."""
 
 WEIGHT_MIN = 0.25
 
@@ -46,8 +47,8 @@ class Bar:
     yaw_max: float
     pitch_max: float
     """Turn of the head either way, degrees."""
-    mirror_min: float
-    """Least cosine between chip and mirrored chip; -1 where the pack does not measure it."""
+    views_score_min: float
+    """Least cosine between the first two views of the face; -1 where the pack has one view."""
 
 
 def brightness(chip: Image) -> float:
@@ -56,14 +57,12 @@ def brightness(chip: Image) -> float:
 
 
 def sharpness(chip: Image) -> float:
-    """Sharpness of a chip, 0..100: how much neighbouring pixels differ, in its bright units.
+    """Sharpness of a chip, 0..100: how much neighbouring pixels differ, on a logarithmic scale.
 
-    With m the mean absolute Laplacian in grey levels, sharpness is 100·m / (m + SHARPNESS_HALF).
-    A small face is enlarged to its chip and so counts as less sharp, which is as it should be.
+    A small face is enlarged to its chip and so counts as less sharp, as it should.
     """
-    grey = _grey(chip)
-    edges = float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean())
-    return 100 * edges / (edges + SHARPNESS_HALF)
+    edges = float(np.abs(cv2.Laplacian(_grey(chip), cv2.CV_32F)).mean())
+    return min(100.0, SHARPNESS_A_DOUBLING * math.log2(max(1.0, edges)))
 
 
 def _grey(chip: Image) -> Image:
@@ -108,15 +107,15 @@ def pose(points: Points) -> Pose:
 
 def reasons(face: Face, bar: Bar) -> tuple[str, ...]:
     """Why a filter refuses a face, in Rekognition's words; empty where it passes."""
-    mirrored = face.mirror_score is not None and face.mirror_score < bar.mirror_min
+    unsure = face.mirror_score is not None and face.mirror_score < bar.views_score_min
     found = {
         "EXTREME_POSE": abs(face.pose.yaw) > bar.yaw_max or abs(face.pose.pitch) > bar.pitch_max,
         "LOW_BRIGHTNESS": face.brightness < bar.brightness_min,
         "LOW_SHARPNESS": face.sharpness < bar.sharpness_min,
         "LOW_CONFIDENCE": face.confidence < bar.confidence_min,
         "SMALL_BOUNDING_BOX": face.size_px < bar.size_px_min,
-        # Rekognition has no word for too bright; the template's own doubt has none either.
-        "LOW_FACE_QUALITY": face.brightness > bar.brightness_max or mirrored,
+        # Rekognition has no word for too bright, nor for a net that is unsure of the face.
+        "LOW_FACE_QUALITY": face.brightness > bar.brightness_max or unsure,
     }
     return tuple(reason for reason, holds in found.items() if holds)
 
@@ -124,8 +123,8 @@ def reasons(face: Face, bar: Bar) -> tuple[str, ...]:
 def weight(face: Face, bars: Mapping[str, Bar]) -> float:
     """Weight of a face's template among others of the same person, WEIGHT_MIN..1.
 
-    Size, sharpness and mirror score each count from WEIGHT_MIN at the LOW bar to 1 at the HIGH
-    bar; the weakest of them decides.
+    Size, sharpness and the agreement of the views each count from WEIGHT_MIN at the LOW bar to 1
+    at the HIGH bar; the weakest of them decides.
     """
     low, high = bars["LOW"], bars["HIGH"]
     shares = [
@@ -133,7 +132,7 @@ def weight(face: Face, bars: Mapping[str, Bar]) -> float:
         _share(face.sharpness, low.sharpness_min, high.sharpness_min),
     ]
     if face.mirror_score is not None:
-        shares.append(_share(face.mirror_score, low.mirror_min, high.mirror_min))
+        shares.append(_share(face.mirror_score, low.views_score_min, high.views_score_min))
     return WEIGHT_MIN + (1 - WEIGHT_MIN) * min(shares)
 
 

@@ -70,11 +70,6 @@ class Views:
     """Where the detector's five points belong in the embedding net's chip, shape (5, 2)."""
     refinement: Refinement
 
-    @property
-    def mirrored(self) -> bool:
-        """Whether a mirror score can be told."""
-        return "mirror" in self.names
-
     def chips(self, image: Image, points: Points) -> list[Image]:
         """Cut the views of one face, each of shape (side_px, side_px, 3).
 

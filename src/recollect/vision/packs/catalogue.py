@@ -92,8 +92,7 @@ def install(
     shared = [file for file in digests if f'[files."{file}"]' in text]
     files = {file: _read(source / file) for file in CATALOGUE[name]}
     files |= {file: _read(base / file) for file in shared}
-    folder = place(models_dir, text, files)
-    load(folder)
+    folder = place(models_dir, text, files, check=load)
     progress(f"The pack {name} is ready in {folder}")
     return folder
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recollect.vision.manifest import PackError
-from recollect.vision.pack import read_manifest
+from recollect.vision.pack import load, read_manifest
 from recollect.vision.packs.folder import is_whole, place
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def convert(models_dir: Path, progress: Callable[[str], None]) -> Path:
     np.savez(trees, **dlib_dat.read_trees(source["trees"]))  # type: ignore[arg-type]
     files["landmarks.npz"] = trees.getvalue()
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    folder = place(models_dir, manifest_text(digests), files)
+    folder = place(models_dir, manifest_text(digests), files, check=load)
     progress(f"The default pack is ready in {folder}")
     return folder
 

@@ -13,7 +13,7 @@ from recollect.vision.manifest import PackError, parse
 from recollect.vision.pack import read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 UNFINISHED_S_MAX = 3600.0
@@ -22,11 +22,23 @@ UNFINISHED = ".unfinished"
 """Folder of folders not yet in place: one level deeper than packs, so never taken for one."""
 
 
-def place(models_dir: Path, manifest: str, files: Mapping[str, bytes]) -> Path:
+def place(
+    models_dir: Path,
+    manifest: str,
+    files: Mapping[str, bytes],
+    check: Callable[[Path], object],
+) -> Path:
     """Make the pack folder `models_dir/NAME`, replacing an older or damaged one.
 
     A crash leaves the old folder, the new one or none, never half of one. Of two processes at
     once either wins, with the same result.
+
+    Args:
+        models_dir: where packs live; made if missing.
+        manifest: text of the manifest.toml.
+        files: the files that it names.
+        check: called with the finished folder before it is put in place; what it raises leaves
+            the place as it was.
 
     Raises:
         PackError: the manifest is wrong, or a file is missing, superfluous or another.
@@ -47,6 +59,7 @@ def place(models_dir: Path, manifest: str, files: Mapping[str, bytes]) -> Path:
         for name, data in {**files, "manifest.toml": manifest.encode()}.items():
             _write(unfinished / name, data)
         _sync(unfinished)
+        check(unfinished)
         folder = models_dir / described.name
         _move(unfinished, folder)
         _sync(models_dir)
