@@ -1,0 +1,163 @@
+"""Writes what the docs say about operations, errors and settings from the code itself.
+
+Run `python docs/generate.py` after a change; a test compares and fails when a page lags.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recollect import errors, settings
+from recollect.app import OPERATIONS
+from recollect.wire.access import RESOURCES
+from recollect.wire.model import operations
+
+if TYPE_CHECKING:
+    from recollect.wire.model import Shape
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- operations: generated -->", "<!-- end of operations -->"
+MADE = "<!-- Written by docs/generate.py from the code; change the code instead. -->\n"
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page, and README with its generated part, by path."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return {
+        ROOT / "docs" / "operations.md": operations_page(),
+        ROOT / "docs" / "settings.md": settings_page(),
+        ROOT / "README.md": f"{before}{BEGIN}\n{operations_table()}{END}{after}",
+    }
+
+
+def operations_table() -> str:
+    """One row an operation, for the README."""
+    rows = ["| operation | what it does |", "| --- | --- |"]
+    rows += [f"| {name} | {_summary(name)} |" for name in sorted(OPERATIONS)]
+    return "\n".join(rows) + "\n"
+
+
+def operations_page() -> str:
+    """Every operation with its parameters, answer, errors and permission."""
+    lines = [
+        "# Operations",
+        "",
+        MADE,
+        "The AWS dialect is `POST /` with `X-Amz-Target: RekognitionService.NAME`; the plain",
+        "dialect is `POST /v1/NAME`. Both call the same functions and take the same members.",
+        "",
+    ]
+    for name in sorted(OPERATIONS):
+        model = operations()[name]
+        about = "`*`" if RESOURCES[name] == "none" else "the collection"
+        lines += [
+            f"## {name}",
+            "",
+            f"{_summary(name)} Needs the permission `rekognition:{name}` on {about}.",
+            "",
+        ]
+        if model.input is not None and model.input.members:
+            lines += ["| parameter | type | rule |", "| --- | --- | --- |"]
+            lines += [
+                f"| {'**' if m in model.input.required else ''}{m}"
+                f"{'**' if m in model.input.required else ''} | {_type(entry.shape)} "
+                f"| {_rule(entry.shape)} |"
+                for m, entry in model.input.members.items()
+            ]
+            lines.append("")
+        if model.output is not None:
+            members = ", ".join(f"`{m}`" for m in model.output.members) or "nothing"
+            lines += [f"Answers {members}.", ""]
+        lines += ["Errors: " + ", ".join(f"`{e}`" for e in sorted(model.errors)) + ".", ""]
+    lines += ["## Errors", "", "| code | status, AWS dialect | status, plain dialect | when |"]
+    lines += ["| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{name}` | {kind.status} | {kind.web_status} | {_first_line(kind)} |"
+        for name, kind in _errors()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def settings_page() -> str:
+    """Every setting with its variable, default and help."""
+    lines = [
+        "# Settings",
+        "",
+        MADE,
+        "A flag wins over the environment, that over the TOML file (`--config FILE`), that over",
+        "the default. `recollect serve --set NAME=VALUE` takes any of them as a flag.",
+        "",
+        "| name | variable | default | what it is |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| `{name}` | `{variable}` | {f'`{default}`' if default else ''} | {text} |"
+        for name, variable, default, text in settings.table()
+    ]
+    lines += [
+        "",
+        "Buckets stand in the file only, so that no request can name a host:",
+        "",
+        "```toml",
+        '[s3.buckets."photos"]',
+        'endpoint = "https://s3.eu-west-1.amazonaws.com"',
+        'region = "eu-west-1"',
+        'access_key_id = "AKIA..."',
+        'secret_access_key = "..."',
+        "",
+        '[s3.buckets."archive"]',
+        'path = "/srv/archive"',
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(name: str) -> str:
+    return _first_line(OPERATIONS[name])
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _errors() -> list[tuple[str, type[errors.AnswerError]]]:
+    found = inspect.getmembers(errors, inspect.isclass)
+    bases = {errors.AnswerError, errors.ServiceError, errors.FrameworkError}
+    return [(n, k) for n, k in found if issubclass(k, errors.AnswerError) and k not in bases]
+
+
+def _type(shape: Shape) -> str:
+    if shape.type == "list" and shape.member is not None:
+        return f"list of {shape.member.type}"
+    return f"{shape.name}" if shape.type == "structure" else shape.type
+
+
+def _rule(shape: Shape) -> str:
+    rules = []
+    if shape.min is not None or shape.max is not None:
+        low = "" if shape.min is None else f"{shape.min:g}"
+        high = "" if shape.max is None else f"{shape.max:g}"
+        unit = {"string": " characters", "blob": " bytes", "list": " items", "map": " entries"}
+        rules.append(f"{low}..{high}{unit.get(shape.type, '')}")
+    inner = shape.member if shape.type == "list" and shape.member is not None else shape
+    if inner.enum:
+        rules.append(", ".join(inner.enum))
+    if inner.pattern:
+        rules.append(f"`{inner.pattern}`".replace("|", "\\|"))
+    return "; ".join(rules)
+
+
+def main() -> None:
+    """Write every page that differs."""
+    for path, text in pages().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
