@@ -108,7 +108,7 @@ class Collections(Tables):
             transaction.changes.append(Change(collection, sequence + 1, dropped=True))
             return bytes(uid)
 
-        self._keyring.destroy(self._free(write))
+        self._keyring.destroy(self._free(write), collection.key)
 
     def counts(self, collection: Collection) -> tuple[int, int]:
         """See Store."""

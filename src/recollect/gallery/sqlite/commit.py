@@ -28,8 +28,8 @@ WAITING_MAX: Final = 1024
 """Writes that may wait for their turn; one more is refused."""
 WAIT_S_MAX: Final = 30.0
 """Longest wait for a turn."""
-LOG_PAGES_MAX: Final = 4096
-"""Length of the write-ahead log at which a commit carries it into the file; 32 MiB."""
+LOG_PAGES_MAX: Final = 2048
+"""Length of the write-ahead log at which a commit carries it into the file; 16 MiB."""
 ROOM_EVERY_S: Final = 1.0
 """How often a full disk is asked for room again."""
 

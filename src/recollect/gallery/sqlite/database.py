@@ -20,6 +20,9 @@ SQLITE_MIN: Final = (3, 51, 3)
 """Before it, two connections that write and checkpoint one file can damage it."""
 
 PAGE_BYTES: Final = 8192
+WRITER_CACHE_KIB: Final = 65536
+READER_CACHE_KIB: Final = 8192
+"""Decrypted pages that one connection keeps in memory."""
 BUSY_MS_MAX: Final = 5000
 """Longest wait for another process, such as a key command, to finish its write."""
 
@@ -90,6 +93,7 @@ class Database:
         self._lock = threading.Lock()
         path.touch(mode=0o600)
         self.writer = self._connect()
+        self.writer.pragma("cache_size", -WRITER_CACHE_KIB)
         self._migrate(schema)
 
     @contextmanager
@@ -104,6 +108,7 @@ class Database:
         if connection is None:
             connection = self._connect()
             connection.pragma("query_only", 1)
+            connection.pragma("cache_size", -READER_CACHE_KIB)
         try:
             connection.execute("BEGIN")
             yield Sql(connection)

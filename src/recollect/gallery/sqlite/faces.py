@@ -23,8 +23,10 @@ SCAN_ROWS: Final = 4096
 
 FACE: Final = (
     "SELECT id, image_id, external_image_id, box_left, box_top, box_width, box_height, confidence,"
-    " model_version, user.user_id FROM face LEFT JOIN user ON user.row = face.user"
+    " model_version, (SELECT user_id FROM user WHERE user.row = face.user) FROM face"
 )
+# Left to itself SQLite takes the primary key here and reads the whole collection.
+FACE_OF_IMAGE: Final = f"{FACE} INDEXED BY face_image WHERE collection = ? AND image_id = ?"
 TEMPLATE: Final = (
     "SELECT face.id, sealed FROM face JOIN face_template USING (row)"
     " WHERE collection = ? AND face.id = ?"
@@ -45,8 +47,7 @@ class Faces(Tables):
         assert (np.abs(lengths - 1) < 1e-3).all(), "templates are not of unit length"
         ids = [raw_id(enrolment.face.face_id) for enrolment in enrolments]
         images = [raw_id(enrolment.face.image_id) for enrolment in enrolments]
-        with self._database.reading() as sql:
-            sealed = self._box(sql, collection).seal(ids, templates)
+        sealed = self._box(collection).seal(ids, templates)
 
         def write(transaction: Transaction) -> list[Face]:
             sql = transaction.sql
@@ -112,10 +113,10 @@ class Faces(Tables):
                 found = self._faces(sql, collection, wanted).values()
                 return [face for face in found if user_id in (None, face.user_id)][:limit]
             if user is not None:
-                query = f"{FACE} WHERE face.user = ? AND id > ? ORDER BY id LIMIT ?"
+                query = f"{FACE} WHERE user = ? AND id > ? ORDER BY id LIMIT ?"
                 rows = sql.rows(query, user, start, limit)
             else:
-                query = f"{FACE} WHERE face.collection = ? AND id > ? ORDER BY id LIMIT ?"
+                query = f"{FACE} WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
                 rows = sql.rows(query, collection.key, start, limit)
             return [_face(row) for row in rows]
 
@@ -172,13 +173,13 @@ class Faces(Tables):
     ) -> dict[tuple[bytes, tuple[str, ...]], Face]:
         """The faces of pictures that are enrolled already, by picture and rounded box."""
         keys = [(collection.key, image_id) for image_id in dict.fromkeys(images)]
-        rows = sql.each(f"{FACE} WHERE face.collection = ? AND image_id = ?", keys)
+        rows = sql.each(FACE_OF_IMAGE, keys)
         return {(row[1], _rounded(row[3:7])): _face(row) for row in rows}
 
     def _faces(self, sql: Sql, collection: Collection, face_ids: Iterable[str]) -> dict[str, Face]:
         """Faces by id, in the order asked for; unknown ones are left out."""
         keys = [(collection.key, packed(face_id)) for face_id in dict.fromkeys(face_ids)]
-        rows = sql.each(f"{FACE} WHERE face.collection = ? AND id = ?", keys)
+        rows = sql.each(f"{FACE} WHERE collection = ? AND id = ?", keys)
         return {face.face_id: face for face in map(_face, rows)}
 
     def _templates(

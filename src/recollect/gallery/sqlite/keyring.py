@@ -36,7 +36,7 @@ class Keyring:
         self._database = Database(path, crypt.derived(master_key, "keyring"), "keyring", vfs=vfs)
         self._wrapping = crypt.Box(crypt.derived(master_key, "collection keys"))
         self._lock = threading.Lock()
-        self._boxes: dict[bytes, crypt.TemplateBox] = {}
+        self._boxes: dict[int, crypt.TemplateBox] = {}
 
     def make(self, uid: bytes, made_at: float) -> None:
         """Make a collection's key, durably."""
@@ -46,25 +46,28 @@ class Keyring:
                 "INSERT INTO key VALUES (?, ?, ?)", (uid, sealed, made_at)
             )
 
-    def box(self, uid: bytes, account: str, number: int) -> crypt.TemplateBox:
+    def open(self, uid: bytes, account: str, number: int) -> crypt.TemplateBox:
         """Open a collection's key; crypt.Damaged where it is destroyed or cannot be opened."""
-        box = self._boxes.get(uid)
-        if box is None:
-            with self._database.reading() as sql:
-                row = sql.row("SELECT sealed FROM key WHERE uid = ?", uid)
-            if row is None:
-                raise crypt.Damaged(f"the key of collection {account}/{number} is gone")
-            box = crypt.TemplateBox(self._wrapping.open(row[0], uid), account, number)
-            with self._lock:
-                if len(self._boxes) >= BOXES_MAX:
-                    self._boxes.pop(next(iter(self._boxes)))
-                self._boxes[uid] = box
+        with self._database.reading() as sql:
+            row = sql.row("SELECT sealed FROM key WHERE uid = ?", uid)
+        if row is None:
+            raise crypt.Damaged(f"the key of collection {account}/{number} is gone")
+        box = crypt.TemplateBox(self._wrapping.open(row[0], uid), account, number)
+        with self._lock:
+            if len(self._boxes) >= BOXES_MAX:
+                self._boxes.pop(next(iter(self._boxes)))
+            self._boxes[number] = box
         return box
 
-    def destroy(self, uid: bytes) -> None:
+    def opened(self, number: int) -> crypt.TemplateBox | None:
+        """The key of a collection by its number, where it was opened before."""
+        return self._boxes.get(number)
+
+    def destroy(self, uid: bytes, number: int | None = None) -> None:
         """Forget a key for good: neither the file nor its log holds it when this returns."""
         with self._lock:
-            self._boxes.pop(uid, None)
+            if number is not None:
+                self._boxes.pop(number, None)
             self._database.writer.execute("DELETE FROM key WHERE uid = ?", (uid,))
             self._database.checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
 

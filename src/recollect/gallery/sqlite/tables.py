@@ -106,9 +106,16 @@ class Tables:
             raise ResourceNotFoundException(f"The user id: {user_id} does not exist")
         return int(row[0])
 
-    def _box(self, sql: Sql, collection: Collection) -> crypt.TemplateBox:
+    def _box(self, collection: Collection, sql: Sql | None = None) -> crypt.TemplateBox:
+        """What seals a collection's templates; `sql` where a connection is at hand."""
+        box = self._keyring.opened(collection.key)
+        if box is not None:
+            return box
+        if sql is None:
+            with self._database.reading() as lent:
+                return self._box(collection, lent)
         uid, _, _ = self._numbers(sql, collection)
-        return self._keyring.box(uid, collection.account, collection.key)
+        return self._keyring.open(uid, collection.account, collection.key)
 
     def _opened(
         self, sql: Sql, collection: Collection, rows: Sequence[tuple[bytes, bytes]]
@@ -117,7 +124,7 @@ class Tables:
         if not rows:
             return [], np.empty((0, collection.dimension), np.float32)
         ids, sealed = zip(*rows, strict=True)
-        box = self._box(sql, collection)
+        box = self._box(collection, sql)
         return unpacked_all(ids), box.open(ids, sealed, collection.dimension)
 
 

@@ -239,7 +239,7 @@ class Users(Faces):
         change: dict[str, Any]
         if rows:
             ids, templates, weights = zip(*rows, strict=True)
-            box = self._box(sql, collection)
+            box = self._box(collection, sql)
             mean = aggregate(box.open(ids, templates, collection.dimension), weights)
             (sealed,) = box.seal([key], mean[np.newaxis])
             change = {"users_added": [(unpacked(key), mean)]}
