@@ -57,3 +57,8 @@ def test_time_is_linear(pattern, text):
     compiled(pattern).matches(text)
 
     assert time.process_time() - began < 1.0
+
+
+def test_digits_are_javas():
+    assert compiled(r"\d+").matches("1")
+    assert not compiled(r"\d+").matches("\u0661")
