@@ -1,0 +1,1 @@
+"""How accurate and how fast a server is: rates, intervals, reports; no part of serving."""

@@ -1,0 +1,182 @@
+"""Observations to figures: each with its interval, what it rests on, or why it is not given."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recollect.measure import metrics
+from recollect.measure.resample import intervals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from recollect.measure.metrics import Numbers
+    from recollect.measure.observed import Comparisons, Searches
+
+Figure = dict[str, Any]
+"""value, low, high, of: a rate, its 95 % interval, and the trials behind it; or why: no value."""
+
+FMRS = (1e-2, 1e-3, 1e-4)
+FPIRS = (0.05, 0.01, 0.003)
+RANK_MAX = 10
+SIZES_PX = (0, 48, 64, 96, 128, 192, 256, 384, math.inf)
+
+
+class Reckoning:
+    """How figures get their intervals: the same draws of people for every one of them.
+
+    Args:
+        resamples: draws of people.
+        seed: of the draws.
+        track: makes a progress bar of the draws, with a description.
+    """
+
+    def __init__(
+        self,
+        resamples: int,
+        seed: int,
+        track: Callable[[Iterable[Any], str, int], Iterable[Any]],
+    ) -> None:
+        self.resamples, self.seed, self.track = resamples, seed, track
+
+    def figures(
+        self,
+        people_count: int,
+        of: Mapping[str, int],
+        statistic: Callable[[Numbers | None], list[float]],
+        title: str,
+    ) -> dict[str, Figure]:
+        """Value and interval of several rates at once.
+
+        Args:
+            people_count: people to draw from.
+            of: the rates' names, in the order of the statistic, and their trials.
+            statistic: from how often each person counts (None: once) to the rates.
+            title: for the progress bar.
+        """
+        values = statistic(None)
+        bounds = intervals(
+            max(people_count, 1),
+            statistic,
+            resamples=self.resamples,
+            seed=self.seed,
+            track=lambda draws: self.track(draws, f"intervals of {title}", self.resamples),
+        )
+        return {
+            name: {"value": _plain(value), "low": _plain(low), "high": _plain(high), "of": count}
+            for (name, count), value, (low, high) in zip(of.items(), values, bounds, strict=True)
+        }
+
+
+def verification(
+    seen: Comparisons, thresholds: Mapping[str, float], reckoning: Reckoning
+) -> dict[str, Any]:
+    """TAR at fixed FMRs, FMR and FNMR at fixed thresholds."""
+    rates = [rate for rate in FMRS if metrics.carries(len(seen.nonmated), rate)]
+    of = {f"TAR at FMR {rate:g}": len(seen.mated) for rate in rates}
+    for name in thresholds:
+        of |= {f"FMR at {name}": len(seen.nonmated), f"FNMR at {name}": len(seen.mated)}
+
+    def statistic(drawn: Numbers | None) -> list[float]:
+        of_mated = of_nonmated = None
+        if drawn is not None:
+            times = drawn[seen.person]
+            of_mated = times[seen.mated_pair[:, 0]]
+            of_nonmated = times[seen.nonmated_pair[:, 0]] * times[seen.nonmated_pair[:, 1]]
+        cuts = metrics.thresholds_at(seen.nonmated, rates, of_nonmated)
+        values = [metrics.share_reaching(seen.mated, cut, of_mated) for cut in cuts]
+        for threshold in thresholds.values():
+            values.append(metrics.share_reaching(seen.nonmated, threshold, of_nonmated))
+            values.append(1 - metrics.share_reaching(seen.mated, threshold, of_mated))
+        return values
+
+    figures = reckoning.figures(seen.people_count, of, statistic, seen.title)
+    for rate in FMRS:
+        if rate not in rates:
+            figures[f"TAR at FMR {rate:g}"] = _too_few(len(seen.nonmated), "comparisons", rate)
+    finite = seen.mated[np.isfinite(seen.mated)]
+    return {
+        "title": seen.title,
+        "people": seen.people_count,
+        "mated": len(seen.mated),
+        "mated_missing": int((~np.isfinite(seen.mated)).sum()),
+        "nonmated": len(seen.nonmated),
+        "lowest_mated": _plain(float(finite.min(initial=math.inf))),
+        "highest_nonmated": _plain(float(seen.nonmated.max(initial=-math.inf))),
+        "thresholds": {
+            f"FMR {rate:g}": _plain(cut)
+            for rate, cut in zip(rates, metrics.thresholds_at(seen.nonmated, rates), strict=True)
+        },
+        "figures": figures,
+    }
+
+
+def identification(
+    seen: Searches, thresholds: Mapping[str, float], reckoning: Reckoning
+) -> dict[str, Any]:
+    """Rank-1, FNIR at fixed FPIRs, FPIR and FNIR at fixed thresholds; R = 1."""
+    mate = metrics.within_rank(seen.mate, seen.rank, 1)
+    rates = [rate for rate in FPIRS if metrics.carries(len(seen.best), rate)]
+    of = {"rank-1": len(mate)}
+    of |= {f"FNIR at FPIR {rate:g}": len(mate) for rate in rates}
+    for name in thresholds:
+        of |= {f"FPIR at {name}": len(seen.best), f"FNIR at {name}": len(mate)}
+
+    def statistic(drawn: Numbers | None) -> list[float]:
+        of_mated = None if drawn is None else drawn[seen.mated_person]
+        of_nonmated = None if drawn is None else drawn[seen.nonmated_person]
+        values = [metrics.share_reaching(mate, metrics.MISSING, of_mated)]
+        for cut in metrics.thresholds_at(seen.best, rates, of_nonmated):
+            values.append(1 - metrics.share_reaching(mate, cut, of_mated))
+        for threshold in thresholds.values():
+            values.append(metrics.share_reaching(seen.best, threshold, of_nonmated))
+            values.append(1 - metrics.share_reaching(mate, threshold, of_mated))
+        return values
+
+    figures = reckoning.figures(seen.people_count, of, statistic, seen.title)
+    for rate in FPIRS:
+        if rate not in rates:
+            figures[f"FNIR at FPIR {rate:g}"] = _too_few(len(seen.best), "searches", rate)
+    return {
+        "title": seen.title,
+        "N": seen.enrolled_count,
+        "R": 1,
+        "mated": len(seen.mate),
+        "nonmated": len(seen.best),
+        "thresholds": {
+            f"FPIR {rate:g}": _plain(cut)
+            for rate, cut in zip(rates, metrics.thresholds_at(seen.best, rates), strict=True)
+        },
+        "rank": metrics.match_characteristic(seen.rank, RANK_MAX),
+        "figures": figures,
+    }
+
+
+def by_size(scores: Numbers, size_px: Numbers, threshold: float) -> list[dict[str, Any]]:
+    """Share of mated trials that fail at a threshold, by the size of the (smaller) face."""
+    rows = []
+    for low, high in itertools.pairwise(SIZES_PX):
+        inside = (size_px >= low) & (size_px < high)
+        if inside.any():
+            title = f"{low:g} to {high:g} px" if high < math.inf else f"{low:g} px and more"
+            failed = 1 - metrics.share_reaching(scores[inside], threshold)
+            rows.append({"size": title, "of": int(inside.sum()), "failed": failed})
+    return rows
+
+
+def _too_few(count: int, what: str, rate: float) -> Figure:
+    least = math.ceil(metrics.ERRORS_MIN / rate)
+    return {
+        "value": None,
+        "of": count,
+        "why": f"{count} non-mated {what} cannot carry {rate:g}: it takes {least}",
+    }
+
+
+def _plain(value: float) -> float | None:
+    """A number as JSON has it: None for what is not finite."""
+    return float(value) if math.isfinite(value) else None
