@@ -33,6 +33,7 @@ from recollect.settings import SettingError, models_folder
 from recollect.vision.header import Limits as PictureLimits
 from recollect.vision.image import Decoder
 from recollect.vision.pack import load as load_pack
+from recollect.vision.source import Bucket, Buckets
 from recollect.wire import access, openapi, probes
 from recollect.wire.caller import Caller, Credential, HttpRequest
 from recollect.wire.limits import Limits
@@ -191,7 +192,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             packs=packs,
             default_pack=_default_pack(settings, packs),
             decode=lambda data, side: decoder.decode(data, long_side_max=side),
-            read_s3=lambda *a: _buckets(settings).read(*a),
+            read_s3=_buckets(settings, reads_max=max(1, threads - 1)).read,
             token_key=crypt.derived(master_key(settings), "paging tokens"),
             faces_per_collection_max=settings.faces_per_collection_max,
             users_per_collection_max=settings.users_per_collection_max,
@@ -380,9 +381,7 @@ def _routes(
     return Starlette(routes=[*routes, Mount("/", endpoint)])
 
 
-def _buckets(settings: Settings) -> Buckets:
-    from recollect.vision.source import Bucket, Buckets
-
+def _buckets(settings: Settings, reads_max: int) -> Buckets:
     return Buckets(
         {
             name: Bucket(
@@ -396,6 +395,7 @@ def _buckets(settings: Settings) -> Buckets:
             for name, bucket in settings.buckets.items()
         },
         deadline_s=settings.s3_deadline_s,
+        reads_max=reads_max,
     )
 
 
