@@ -159,6 +159,39 @@ def until_closed(sock, seconds=5.0):
     return heard, False
 
 
+def reply(sock):
+    """One whole answer on a connection that stays."""
+    heard = b""
+    while b"\r\n\r\n" not in heard:
+        part = sock.recv(65536)
+        if not part:
+            return heard
+        heard += part
+    head, _, body = heard.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    while len(body) < length:
+        body += sock.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def ask_raw(port, data):
+    """Send bytes on a connection of their own; one answer, not waiting for more."""
+    with connect(port) as sock:
+        sock.sendall(data)
+        return reply(sock)
+
+
+def still_open(sock):
+    """Whether the server neither says more nor closes."""
+    sock.settimeout(0.05)
+    try:
+        return sock.recv(1) is None
+    except TimeoutError:
+        return True
+    finally:
+        sock.settimeout(10)
+
+
 def say(port, data, seconds=0.4):
     """Send bytes on a connection of their own; what came back, and whether it was closed."""
     with connect(port) as sock:

@@ -48,6 +48,8 @@ STUCK_S = 30.0
 """How long a client may take nothing of an answer that does not fit the buffers."""
 STOPPING_S = 2.0
 """How long a request that is half received at the stop of the server may take to end."""
+STOPPING_LINGER_S = 0.5
+"""Likewise for a refused client that is still listened to."""
 
 
 class State(Enum):
@@ -268,10 +270,13 @@ class Connection(HttpToolsProtocol):
         self._stopping = True
         if self._state is State.ANSWER:
             self.cycle.keep_alive = False
-        elif self._state is State.BODY or self._header_bytes:
-            if self._state is State.BODY:
-                self.cycle.keep_alive = False
-            self._await(self._state, STOPPING_S)
+        elif self._state is State.CLOSING:
+            self._await(State.CLOSING, STOPPING_LINGER_S)
+        elif self._state is State.BODY:
+            self.cycle.keep_alive = False
+            self._await(State.BODY, STOPPING_S)
+        elif self._header_bytes:
+            self._await(State.HEADER, STOPPING_S)
         else:
             self.end()
 
@@ -332,7 +337,7 @@ class Connection(HttpToolsProtocol):
 
     def _linger(self) -> None:
         """Say that nothing more will come, and throw away what still arrives for a while."""
-        self._await(State.CLOSING, LINGER_S)
+        self._await(State.CLOSING, STOPPING_LINGER_S if self._stopping else LINGER_S)
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
