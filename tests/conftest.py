@@ -34,11 +34,12 @@ class Running:
             time.sleep(0.01)
         port = self.listener.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
+        self.clients = []
         self.root = json.loads((settings.data / "root-credentials.json").read_text())
 
     def client(self, key_id=None, secret=None, token=None, region="eu-west-1"):
         """An unmodified boto3 that sends whatever it is told, once."""
-        return boto3.client(
+        client = boto3.client(
             "rekognition",
             endpoint_url=self.url,
             region_name=region,
@@ -48,6 +49,8 @@ class Running:
             # The client must not catch our mistakes for us.
             config=Config(parameter_validation=False, retries={"total_max_attempts": 1}),
         )
+        self.clients.append(client)
+        return client
 
     def key(self, *statements, name="somebody", **more):
         """A key whose policy has these statements."""
@@ -61,6 +64,8 @@ class Running:
         )
 
     def close(self):
+        for client in self.clients:
+            client.close()
         self.listener.should_exit = True
         self.thread.join()
         self.server.close()
