@@ -20,6 +20,7 @@ Transform = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating]
 
 SPREAD_MIN = 1e-6
+SCALE_MIN = 1e-6
 
 
 class AlignmentError(ValueError):
@@ -37,7 +38,7 @@ def similarity_transform(source: Floats, target: Floats) -> Transform:
         Shape (2, 3), from source to target.
 
     Raises:
-        AlignmentError: the source is one point, or a point is not finite.
+        AlignmentError: the points of either side are one point, or one is not finite.
 
     Source: S. Umeyama, "Least-squares estimation of transformation parameters between two point
     patterns", IEEE Transactions on Pattern Analysis and Machine Intelligence 13(4), 1991. In the
@@ -50,6 +51,8 @@ def similarity_transform(source: Floats, target: Floats) -> Transform:
         raise AlignmentError("the landmarks of a face coincide")
     a = float(np.sum(s * d)) / spread
     b = float(np.sum(s[:, 0] * d[:, 1] - s[:, 1] * d[:, 0])) / spread
+    if math.hypot(a, b) < SCALE_MIN:
+        raise AlignmentError("the landmarks of a face coincide")
     turn = np.array([[a, -b], [b, a]])
     return np.column_stack([turn, target_mean - turn @ source_mean])
 

@@ -44,7 +44,7 @@ class Refinement:
 
     def coarse(self, points: Points) -> Transform:
         """From the chip to the picture, by the detector's points alone."""
-        return invert(similarity_transform(points, self.detector_points))
+        return similarity_transform(self.detector_points, points)
 
     def fine(self, image: Image, points: Points) -> Transform:
         """From the chip to the picture, by the trees' points on the upright patch."""
@@ -53,7 +53,7 @@ class Refinement:
         patch_to_image = compose(self.coarse(points), patch_to_chip)
         patch = cut_chip(image, patch_to_image, self.chip_px + 2 * self.margin_px)
         found = apply(patch_to_image, self.trees.points(patch, self.box_px))
-        return invert(similarity_transform(found, self.trees_points))
+        return similarity_transform(self.trees_points, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Views:
             if name == "mirror":
                 chips.append(np.ascontiguousarray(chips[-1][:, ::-1]))
             elif name == "points":
-                to_image = invert(similarity_transform(points, self.points))
+                to_image = similarity_transform(self.points, points)
                 chips.append(cut_chip(image, to_image, self.side_px))
             else:
                 # What lies where in the trees' chip, brought to where the net wants it.
