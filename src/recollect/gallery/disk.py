@@ -66,11 +66,13 @@ class Reserve:
 
     def hold(self) -> bool:
         """Take the room; false where the disk has not got it (what was taken is given back)."""
+        if not self._size_bytes:
+            return True
         if self._path.exists() and self._path.stat().st_size == self._size_bytes:
             return True
         try:
             with self._path.open("wb") as file:
-                if sys.platform == "linux" and self._size_bytes:
+                if sys.platform == "linux":
                     os.posix_fallocate(file.fileno(), 0, self._size_bytes)
                 else:
                     for start in range(0, self._size_bytes, MIB):
@@ -84,4 +86,5 @@ class Reserve:
 
     def release(self) -> None:
         """Give the room back to whoever needs it."""
-        self._path.unlink(missing_ok=True)
+        if self._size_bytes:
+            self._path.unlink(missing_ok=True)

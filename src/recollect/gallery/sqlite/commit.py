@@ -57,6 +57,35 @@ class _Write(Generic[T]):
         self.done = False
 
 
+class Volume:
+    """The disk under a store's files: well, full, or broken for good.
+
+    Args:
+        reserve: room kept for writes that free.
+    """
+
+    def __init__(self, reserve: Reserve) -> None:
+        self._reserve = reserve
+        self._full = not reserve.hold()
+        self._asked_at = time.monotonic()
+        self.stopped: str | None = None
+        """Why nothing more is written."""
+
+    def has_room(self) -> bool:
+        """Whether writes that only add may be tried; asks a full disk again now and then."""
+        now = time.monotonic()
+        if self._full and now - self._asked_at >= ROOM_EVERY_S:
+            self._asked_at = now
+            self._full = not self._reserve.hold()
+        return not self._full
+
+    def fill(self) -> None:
+        """The disk is full: give the reserve to the writes that free."""
+        log.error("the disk is full")
+        self._full, self._asked_at = True, time.monotonic()
+        self._reserve.release()
+
+
 class GroupCommit:
     """Takes writes from any thread; one of the waiting threads commits for all of them.
 
@@ -70,22 +99,22 @@ class GroupCommit:
 
     Args:
         database: whose writer this alone uses.
-        reserve: room kept for writes that free.
+        volume: the disk it lies on.
         publish: called with each change, after its commit and before its write returns.
     """
 
     def __init__(
-        self, database: Database, reserve: Reserve, publish: Callable[[Change], None]
+        self,
+        database: Database,
+        volume: Volume,
+        publish: Callable[[Change], None] = lambda _: None,
     ) -> None:
         self._database = database
-        self._reserve = reserve
+        self._volume = volume
         self._publish = publish
         self._gate = threading.Lock()
         self._waiting: list[_Write[object]] = []
         self._turn = threading.Lock()
-        self._stopped: str | None = None
-        self._full = not reserve.hold()
-        self._asked_at = time.monotonic()
         self._log_pages, self._log_pages_max = 0, LOG_PAGES_MAX
         database.writer.set_wal_hook(self._measure_log)
         self.erased = False
@@ -132,7 +161,7 @@ class GroupCommit:
         """Carry the log into the file and refuse every further write."""
         with self._turn:
             self._carry(truncate=True)
-            self._stopped = CLOSED
+            self._volume.stopped = CLOSED
 
     def _commit_waiting(self) -> None:
         with self._gate:
@@ -147,14 +176,12 @@ class GroupCommit:
                     write.done = True
 
     def _commit(self, batch: Sequence[_Write[object]]) -> None:
-        if self._full:
-            batch = self._possible_without_room(batch)
+        if not self._volume.has_room():
+            batch = _freeing(batch)
         error = self._transaction(batch)
         if isinstance(error, apsw.FullError):
-            log.error("the disk is full")
-            self._full, self._asked_at = True, time.monotonic()
-            self._reserve.release()
-            batch = self._possible_without_room(batch)
+            self._volume.fill()
+            batch = _freeing(batch)
             error = self._transaction(batch)
             # The log is the largest thing that can be given back.
             self._carry(truncate=True)
@@ -179,8 +206,8 @@ class GroupCommit:
         """Try a batch; the error that befell all of it, or None."""
         if not batch:
             return None
-        if self._stopped is not None:
-            return InternalServerError(self._stopped)
+        if self._volume.stopped is not None:
+            return InternalServerError(self._volume.stopped)
         sql = self._database.writer
         try:
             sql.execute("BEGIN IMMEDIATE")
@@ -195,7 +222,7 @@ class GroupCommit:
             return ThrottlingException()
         except Exception:
             log.exception("a commit failed: nothing more is written")
-            self._stopped = STOPPED
+            self._volume.stopped = STOPPED
             self._roll_back()
             return InternalServerError(STOPPED)
         except BaseException:
@@ -229,24 +256,10 @@ class GroupCommit:
                 sql.execute("ROLLBACK")
             except apsw.Error:
                 log.exception("a rollback failed")
-                self._stopped = STOPPED
-
-    def _possible_without_room(self, batch: Sequence[_Write[object]]) -> list[_Write[object]]:
-        """Ask for room now and then; without it, refuse the writes that only add."""
-        now = time.monotonic()
-        if now - self._asked_at >= ROOM_EVERY_S:
-            self._asked_at = now
-            self._full = not self._reserve.hold()
-        if not self._full:
-            return list(batch)
-        for write in batch:
-            if not write.frees:
-                write.error = InternalServerError(FULL)
-                write.done = True
-        return [write for write in batch if write.frees]
+                self._volume.stopped = STOPPED
 
     def _carry(self, *, truncate: bool) -> None:
-        if self._stopped is not None:
+        if self._volume.stopped is not None:
             return
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
         try:
@@ -263,3 +276,12 @@ class GroupCommit:
     def _measure_log(self, _: apsw.Connection, __: str, pages: int) -> int:
         self._log_pages = pages
         return apsw.SQLITE_OK
+
+
+def _freeing(batch: Sequence[_Write[object]]) -> list[_Write[object]]:
+    """Refuse the writes of a batch that only add; the others."""
+    for write in batch:
+        if not write.frees:
+            write.error = InternalServerError(FULL)
+            write.done = True
+    return [write for write in batch if write.frees]

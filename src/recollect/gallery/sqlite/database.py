@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import contextmanager
 from importlib import resources
@@ -15,6 +16,8 @@ from recollect.gallery.store import StoreUnusable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 SQLITE_MIN: Final = (3, 51, 3)
 """Before it, two connections that write and checkpoint one file can damage it."""
@@ -91,10 +94,13 @@ class Database:
         self._vfs = f"multipleciphers-{vfs}"
         self._idle: list[apsw.Connection] = []
         self._lock = threading.Lock()
-        path.touch(mode=0o600)
-        self.writer = self._connect()
-        self.writer.pragma("cache_size", -WRITER_CACHE_KIB)
-        self._migrate(schema)
+        try:
+            path.touch(mode=0o600)
+            self.writer = self._connect()
+            self.writer.pragma("cache_size", -WRITER_CACHE_KIB)
+            self._migrate(schema)
+        except (apsw.Error, OSError) as error:
+            raise StoreUnusable(f"{path} cannot be opened: {error}") from error
 
     @contextmanager
     def reading(self) -> Iterator[Sql]:
@@ -136,7 +142,11 @@ class Database:
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in (*idle, self.writer):
-            connection.close()
+            try:
+                connection.close()
+            except apsw.Error:
+                # What the log holds is carried over at the next start.
+                log.exception("%s was not closed well", self.path.name)
 
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(

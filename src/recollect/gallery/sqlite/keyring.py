@@ -10,14 +10,16 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-import apsw
-
 from recollect.gallery import crypt
+from recollect.gallery.sqlite.commit import GroupCommit
 from recollect.gallery.sqlite.database import Database
+from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from recollect.gallery.sqlite.commit import Volume
 
 BOXES_MAX: Final = 4096
 """Unsealed keys held in memory."""
@@ -29,11 +31,13 @@ class Keyring:
     Args:
         path: its file.
         master_key: 32 bytes.
+        volume: the disk it lies on.
         vfs: as of Database.
     """
 
-    def __init__(self, path: Path, master_key: bytes, *, vfs: str = "unix") -> None:
+    def __init__(self, path: Path, master_key: bytes, volume: Volume, *, vfs: str = "unix") -> None:
         self._database = Database(path, crypt.derived(master_key, "keyring"), "keyring", vfs=vfs)
+        self._commits = GroupCommit(self._database, volume)
         self._wrapping = crypt.Box(crypt.derived(master_key, "collection keys"))
         self._lock = threading.Lock()
         self._boxes: dict[int, crypt.TemplateBox] = {}
@@ -41,10 +45,11 @@ class Keyring:
     def make(self, uid: bytes, made_at: float) -> None:
         """Make a collection's key, durably."""
         sealed = self._wrapping.seal(os.urandom(crypt.KEY_BYTES), uid)
-        with self._lock:
-            self._database.writer.execute(
-                "INSERT INTO key VALUES (?, ?, ?)", (uid, sealed, made_at)
+        self._commits.run(
+            lambda transaction: transaction.sql.run(
+                "INSERT INTO key VALUES (?, ?, ?)", uid, sealed, made_at
             )
+        )
 
     def open(self, uid: bytes, account: str, number: int) -> crypt.TemplateBox:
         """Open a collection's key; crypt.Damaged where it is destroyed or cannot be opened."""
@@ -65,17 +70,35 @@ class Keyring:
 
     def destroy(self, uid: bytes, number: int | None = None) -> None:
         """Forget a key for good: neither the file nor its log holds it when this returns."""
-        with self._lock:
-            if number is not None:
+        if number is not None:
+            with self._lock:
                 self._boxes.pop(number, None)
-            self._database.writer.execute("DELETE FROM key WHERE uid = ?", (uid,))
-            self._database.checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._commits.run(
+            lambda transaction: transaction.sql.run("DELETE FROM key WHERE uid = ?", uid),
+            frees=True,
+        )
+        self._commits.erased = True
+        self.carry()
+
+    def carry(self) -> None:
+        """Cut the log off, where a key was destroyed and a reader was in the way."""
+        if self._commits.erased:
+            self._commits.carry()
 
     def keep(self, uids: Iterable[bytes]) -> None:
-        """Destroy every key but these: those of collections whose deletion a crash cut short."""
+        """Destroy every key but these: those of collections whose deletion a crash cut short.
+
+        Raises StoreUnusable where one of these is missing: the file belongs to another database.
+        """
+        wanted = set(uids)
         with self._database.reading() as sql:
             found = {uid for (uid,) in sql.rows("SELECT uid FROM key")}
-        for uid in found.difference(uids):
+        if wanted - found:
+            raise StoreUnusable(
+                f"{self._database.path} lacks the keys of {len(wanted - found)} collections: put "
+                "back the keyring that belongs to this database"
+            )
+        for uid in found - wanted:
             self.destroy(uid)
 
     def close(self) -> None:

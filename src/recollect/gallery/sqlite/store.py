@@ -13,7 +13,7 @@ from recollect.gallery import crypt
 from recollect.gallery.audit import Chain
 from recollect.gallery.disk import MIB, Reserve
 from recollect.gallery.sqlite.collections import Collections
-from recollect.gallery.sqlite.commit import GroupCommit
+from recollect.gallery.sqlite.commit import GroupCommit, Volume
 from recollect.gallery.sqlite.database import Database
 from recollect.gallery.sqlite.keyring import Keyring
 from recollect.gallery.sqlite.keys import Keys
@@ -70,20 +70,21 @@ class SQLiteStore(Collections, Users, Keys):
         self._chain = Chain(crypt.derived(master_key, "audit"))
         self._subscribers: list[Callable[[Change], None]] = []
         self._lock = _locked(folder) if exclusive else None
+        volume = Volume(Reserve(folder / "reserve", reserve_bytes if exclusive else 0))
+        self._closing = threading.Event()
+        self._tender = threading.Thread(target=self._tend_until_closed, name="tend", daemon=True)
         try:
             key = crypt.derived(master_key, "database")
             self._database = Database(folder / "recollect.db", key, "sqlite", vfs=vfs)
-            self._keyring = Keyring(folder / "keyring.db", master_key, vfs=vfs)
+            self._keyring = Keyring(folder / "keyring.db", master_key, volume, vfs=vfs)
+            self._commits = GroupCommit(self._database, volume, self._publish)
+            if exclusive:
+                with self._database.reading() as sql:
+                    self._keyring.keep(uid for (uid,) in sql.rows("SELECT uid FROM collection"))
         except BaseException:
             self._unlock()
             raise
-        reserve = Reserve(folder / "reserve", reserve_bytes if exclusive else 0)
-        self._commits = GroupCommit(self._database, reserve, self._publish)
-        self._closing = threading.Event()
-        self._tender = threading.Thread(target=self._tend_until_closed, name="tend", daemon=True)
         if exclusive:
-            with self._database.reading() as sql:
-                self._keyring.keep(uid for (uid,) in sql.rows("SELECT uid FROM collection"))
             self._tender.start()
 
     def subscribe(self, apply: Callable[[Change], None]) -> None:
@@ -95,6 +96,7 @@ class SQLiteStore(Collections, Users, Keys):
         while self.erase_doomed() and not self._closing.is_set():
             pass
         self.forget_tokens()
+        self._keyring.carry()
 
     def carry(self) -> None:
         """Carry the log into the file; nothing deleted before is on a page of either after."""
@@ -105,6 +107,7 @@ class SQLiteStore(Collections, Users, Keys):
         self._closing.set()
         if self._tender.is_alive():
             self._tender.join()
+        self._keyring.carry()
         self._commits.close()
         self._keyring.close()
         self._database.close()

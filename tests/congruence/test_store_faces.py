@@ -1,0 +1,168 @@
+"""Faces and their templates, as every Store keeps them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from enrolments import collection, enrolment, face_id, template
+from recollect.errors import ResourceNotFoundException
+
+NOBODY = "ffffffff-ffff-4fff-bfff-ffffffffffff"
+
+
+def test_an_enrolled_face_comes_back_as_it_was_given(store):
+    staff = collection(store)
+    given = enrolment(1, box=(-0.01, 0.2, 1.05, 1 / 3))
+
+    assert store.add_faces(staff, [given]) == [given.face]
+    assert store.faces(staff, [NOBODY, face_id(1)]) == {face_id(1): given.face}
+    assert store.counts(staff) == (1, 0)
+    found = store.face_templates(staff, [face_id(1), NOBODY])
+    assert list(found) == [face_id(1)]
+    assert found[face_id(1)].dtype == np.float32
+    assert np.array_equal(found[face_id(1)], given.template)
+
+
+def test_a_face_without_external_id_stays_without(store):
+    staff = collection(store)
+    face = dataclasses.replace(enrolment(1).face, external_image_id=None)
+
+    store.add_faces(staff, [dataclasses.replace(enrolment(1), face=face)])
+
+    assert store.faces(staff, [face_id(1)]) == {face_id(1): face}
+
+
+def test_the_same_face_of_the_same_picture_is_enrolled_once(store):
+    staff = collection(store)
+    box = (0.1, 0.2, 0.3, 0.4)
+    first = enrolment(1, image=7, box=box)
+    store.add_faces(staff, [first])
+
+    again = [
+        enrolment(2, image=7, box=(0.5, 0.2, 0.3, 0.4)),
+        enrolment(3, image=7, box=(0.1 + 1e-9, 0.2, 0.3, 0.4)),
+        enrolment(4, image=8, box=box),
+        enrolment(5, image=8, box=box),
+    ]
+    answer = store.add_faces(staff, again)
+
+    assert [face.face_id for face in answer] == [face_id(n) for n in (2, 1, 4, 4)]
+    assert store.counts(staff) == (3, 0)
+
+
+def test_nothing_new_is_no_change(store):
+    staff = collection(store)
+    store.add_faces(staff, [enrolment(1)])
+    seen = []
+    store.subscribe(seen.append)
+
+    store.add_faces(staff, [enrolment(1)])
+    store.add_faces(staff, [])
+    store.delete_faces(staff, [NOBODY])
+
+    assert store.sequence(staff) == 1
+    assert seen == []
+
+
+def test_faces_are_listed_by_id_in_pages(store):
+    staff = collection(store)
+    store.add_faces(staff, [enrolment(n) for n in range(7)])
+    expected = sorted(face_id(n) for n in range(7))
+
+    pages, after = [], ""
+    while page := store.list_faces(staff, after=after, limit=3):
+        pages.append([face.face_id for face in page])
+        after = page[-1].face_id
+
+    assert pages == [expected[:3], expected[3:6], expected[6:]]
+
+
+def test_faces_are_listed_by_user_and_by_id(store):
+    staff = collection(store)
+    store.add_faces(staff, [enrolment(n) for n in range(6)])
+    store.create_user(staff, "anna", None)
+    hers = [face_id(n) for n in (1, 3, 5)]
+    store.associate_faces(staff, "anna", hers, faces_max=9, once=None)
+
+    def listed(**asked):
+        page = store.list_faces(staff, **{"after": "", "limit": 9} | asked)
+        return [face.face_id for face in page]
+
+    some = [face_id(n) for n in (0, 1, 2, 3)]
+    assert listed(user_id="anna") == sorted(hers)
+    assert listed(user_id="anna", after=min(hers), limit=1) == sorted(hers)[1:2]
+    assert listed(face_ids=[*some, NOBODY]) == sorted(some)
+    assert listed(face_ids=some, after=min(some), limit=2) == sorted(some)[1:3]
+    assert listed(user_id="anna", face_ids=some) == sorted([face_id(1), face_id(3)])
+    with pytest.raises(ResourceNotFoundException) as refused:
+        listed(user_id="ben")
+    assert str(refused.value) == "The user id: ben does not exist"
+
+
+def test_deleted_faces_are_gone_and_others_named(store):
+    staff = collection(store)
+    store.add_faces(staff, [enrolment(n) for n in range(4)])
+    store.create_user(staff, "anna", None)
+    store.associate_faces(staff, "anna", [face_id(2)], faces_max=9, once=None)
+
+    answer = store.delete_faces(staff, [face_id(1), NOBODY, face_id(2), face_id(0)])
+
+    assert answer.deleted == (face_id(1), face_id(0))
+    assert answer.not_found == (NOBODY,)
+    assert answer.owned_by == {face_id(2): "anna"}
+    assert store.counts(staff) == (2, 1)
+    assert set(store.faces(staff, [face_id(n) for n in range(4)])) == {face_id(2), face_id(3)}
+    assert store.face_templates(staff, [face_id(1)]) == {}
+
+
+def test_a_deleted_face_can_be_enrolled_again(store):
+    staff = collection(store)
+    store.add_faces(staff, [enrolment(1)])
+    store.delete_faces(staff, [face_id(1)])
+
+    assert store.add_faces(staff, [enrolment(1)]) == [enrolment(1).face]
+    assert store.counts(staff) == (1, 0)
+
+
+def test_an_id_that_is_none_is_unknown(store):
+    staff = collection(store)
+    store.add_faces(staff, [enrolment(1)])
+    odd = ["", "nobody", face_id(1).upper(), face_id(1).replace("-", "")]
+
+    assert store.faces(staff, odd) == {}
+    assert store.delete_faces(staff, odd).not_found == tuple(odd)
+
+
+def test_a_scan_shows_every_template_with_its_sequence(store):
+    staff = collection(store)
+    assert [list(part) for part in [store.scan(staff)[1]]] == [[]]
+    for n in range(5):
+        store.add_faces(staff, [enrolment(n)])
+    store.delete_faces(staff, [face_id(2)])
+
+    sequence, blocks = store.scan(staff)
+    found = {i: row for ids, templates in blocks for i, row in zip(ids, templates, strict=True)}
+
+    assert sequence == store.sequence(staff) == 6
+    assert set(found) == {face_id(n) for n in (0, 1, 3, 4)}
+    assert all(np.array_equal(found[face_id(n)], template(n)) for n in (0, 1, 3, 4))
+
+
+def test_every_change_is_published_in_order_before_its_answer(store):
+    staff = collection(store)
+    seen = []
+    store.subscribe(seen.append)
+
+    store.add_faces(staff, [enrolment(1), enrolment(2)])
+    assert seen[-1].sequence == store.sequence(staff) == 1
+    store.delete_faces(staff, [face_id(1), NOBODY])
+    assert seen[-1].sequence == store.sequence(staff) == 2
+    store.delete_collection(staff)
+
+    added, removed, dropped = seen
+    assert [i for i, _ in added.faces_added] == [face_id(1), face_id(2)]
+    assert np.array_equal(added.faces_added[1][1], template(2))
+    assert list(removed.faces_removed) == [face_id(1)]
+    assert (dropped.dropped, dropped.sequence) == (True, 3)
+    assert {change.collection for change in seen} == {staff}
