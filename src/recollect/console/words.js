@@ -1,0 +1,20 @@
+// Figures and names as a person reads them.
+
+/** A count with its noun. */
+export function counted(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A model version with the pack's name where the server states it. */
+export function modelName(about, version) {
+  const name = about.packs?.[version]?.name;
+  return name ? `${version}, ${name}` : version;
+}
+
+/** Epoch seconds as a day and a time of this computer's place. */
+export function day(seconds) {
+  return new Date(seconds * 1000).toLocaleString("en-GB", {
+    dateStyle: "medium",
+    timeStyle: "short",
+  });
+}

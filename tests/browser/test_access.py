@@ -1,0 +1,133 @@
+"""Can everybody use it: rules of accessibility, keyboard, narrow screens, still pictures."""
+
+import pytest
+
+from browser.visitor import sign_in
+
+PATHS = {
+    "collections": "15 Jun 2025",
+    "collections/staff": "Choose a picture",
+    "collections/staff/faces": "Find similar",
+    "collections/staff/users": "without faces",
+    "collections/staff/users/collins": "face-0",
+    "collections/staff/import": "Choose a folder",
+    "collections/staff/details": "Remove",
+    "compare": "The picture to look in",
+    "api": "openapi.json",
+}
+"""Each page, and a text that is there once it is whole."""
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def faults(page, axe):
+    """What axe-core finds, one line a fault."""
+    page.evaluate(axe)
+    found = page.evaluate("(tags) => axe.run({ runOnly: { type: 'tag', values: tags } })", RULES)
+    return [
+        f"{violation['id']}: {node['html'][:120]} {node['failureSummary']}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.fixture
+def peopled(stub):
+    for number in range(3):
+        stub.op_IndexFaces({"CollectionId": "staff", "ExternalImageId": f"face-{number}"})
+    stub.users["staff"].append("collins")
+    stub.faces["staff"][0]["UserId"] = "collins"
+    stub.tags["team"] = "door"
+    return stub
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_keeps_the_rules_of_accessibility(open_page, peopled, axe, astronaut, scheme):
+    page = open_page(color_scheme=scheme, bypass_csp=True)
+    page.goto(peopled.url)
+    page.get_by_role("heading", name="Sign in").wait_for()
+    found = faults(page, axe)
+    sign_in(page, peopled.url)
+    for path, text in PATHS.items():
+        page.evaluate("(path) => { location.hash = `#/${path}`; }", path)
+        page.get_by_text(text).first.wait_for()
+        if path == "collections/staff":
+            page.locator("input[type=file]").set_input_files(astronaut)
+            page.locator("ol.matches > li").first.wait_for()
+            page.get_by_role("button", name="Enrol", exact=True).click()
+            page.locator(".plain code").wait_for()
+        found += [f"{path}: {fault}" for fault in faults(page, axe)]
+        if path == "collections/staff/faces":
+            page.get_by_label("Choose face-0").check()
+            page.get_by_role("button", name="Delete", exact=True).click()
+            found += [f"{path}, dialog: {fault}" for fault in faults(page, axe)]
+            page.keyboard.press("Escape")
+    assert "\n".join(found) == ""
+
+
+def test_no_page_is_wider_than_a_phone(open_page, peopled, astronaut):
+    page = open_page(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    sign_in(page, peopled.url)
+    widths = {}
+    for path, text in PATHS.items():
+        page.evaluate("(path) => { location.hash = `#/${path}`; }", path)
+        page.get_by_text(text).first.wait_for()
+        if path == "collections/staff":
+            page.locator("input[type=file]").set_input_files(astronaut)
+            page.locator("ol.matches > li").first.wait_for()
+        widths[path] = page.evaluate("document.documentElement.scrollWidth")
+    assert widths == dict.fromkeys(PATHS, 360)
+
+
+def test_the_console_is_used_with_the_keyboard_alone(page, stub):
+    page.goto(stub.url)
+    page.get_by_role("heading", name="Sign in").wait_for()
+    page.keyboard.type("AKIDSTUB")
+    page.keyboard.press("Tab")
+    page.keyboard.type("a secret/with+signs")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="staff").wait_for()
+
+    page.evaluate("document.body.focus()")
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                """() => {
+                    const { activeElement: node } = document;
+                    const { outlineStyle, outlineWidth } = getComputedStyle(node);
+                    const { tagName, textContent } = node;
+                    return [tagName, textContent.trim(), outlineStyle, parseFloat(outlineWidth)];
+                }"""
+            )
+        )
+    names = [name for _, name, _, _ in reached]
+    for expected in ["Collections", "Compare", "API", "Sign out", "Create", "staff"]:
+        assert expected in names
+    # After the last control the focus is the browser's own.
+    inside = [entry for entry in reached if entry[0] != "BODY"]
+    assert [entry for entry in inside if entry[2] == "none" or entry[3] < 2] == []
+
+
+def test_a_dialog_holds_the_focus_and_gives_it_back(page, peopled):
+    sign_in(page, peopled.url)
+    page.get_by_role("button", name="Delete staff").press("Enter")
+    page.get_by_role("dialog").wait_for()
+    assert page.evaluate("document.querySelector('dialog').contains(document.activeElement)")
+
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert focused == "Delete staff"
+
+
+def test_nothing_moves_for_those_who_ask_for_stillness(page, stub):
+    page.goto(stub.url)
+    moving = page.evaluate(
+        """() => [...document.querySelectorAll("*")].filter((node) => {
+            const { animationName, transitionDuration } = getComputedStyle(node);
+            return animationName !== "none" || parseFloat(transitionDuration) > 0;
+        }).length"""
+    )
+    assert moving == 0

@@ -1,0 +1,172 @@
+"""Strings that want to be markup or script: shown as text wherever they come from.
+
+The page fixture fails on any dialog, uncaught error and policy violation; here the document is
+looked at as well, since a payload that waits for a click would be silent.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from browser.console_stub import ABOUT, BOX, Refusal
+from browser.visitor import drop, sign_in
+
+SUITE = Path(__file__).parents[2].parent / "shared" / "suites" / "strings" / "xss.json"
+OWN = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "javascript:alert(1)",
+    "'-alert(1)-'",
+    "<iframe srcdoc='<script>parent.alert(1)</script>'>",
+    "{{constructor.constructor('alert(1)')()}}",
+    "<style>@import 'http://evil.example/x.css'</style>",
+    "\u202egnp.exe",
+]
+FEW = 60
+ELEMENTS = """() => [...document.querySelectorAll("*")].flatMap((node) => [
+    ...[...node.attributes].map(({ name, value }) => [node.tagName, name, value]),
+    [node.tagName, "", ""],
+])"""
+TAGS = (
+    "HTML HEAD META TITLE LINK SCRIPT BODY A HEADER IMG NAV DIV MAIN SECTION H1 H2 P SPAN STRONG "
+    "SMALL BUTTON INPUT LABEL SELECT OPTION FORM TABLE THEAD TBODY TR TH TD UL OL LI CODE DL DT DD "
+    "PROGRESS FOOTER DIALOG DETAILS SUMMARY TEXTAREA PRE NOSCRIPT"
+)
+
+
+def strings(count=None):
+    """Our own payloads, and so many that others wrote; all where no count is given."""
+    if not SUITE.exists():
+        return OWN
+    others = [case["value"] for case in json.loads(SUITE.read_text(encoding="utf-8"))]
+    if count is None:
+        return OWN + others
+    return OWN + [others[number * len(others) // count] for number in range(count)]
+
+
+def assert_only_text(page):
+    """No element, handler or address came from a string."""
+    found = page.evaluate(ELEMENTS)
+    assert {tag for tag, _, _ in found} <= set(TAGS.split())
+    assert [entry for entry in found if entry[1].startswith("on") or entry[1] == "srcdoc"] == []
+    for tag, name, value in found:
+        if name in {"href", "src"}:
+            assert value.startswith(("#", "blob:", "icon.svg", "style.css", "app.js")), (tag, value)
+    scripts = [value for tag, name, value in found if tag == "SCRIPT" and name == "src"]
+    assert scripts == ["app.js"]
+
+
+def face(number, text):
+    return {
+        "FaceId": text,
+        "ImageId": text,
+        "ExternalImageId": text,
+        "UserId": text,
+        "BoundingBox": BOX,
+        "Confidence": 99.0 - number / 1000,
+    }
+
+
+def texts(page, selector):
+    return page.locator(selector).evaluate_all("nodes => nodes.map((n) => n.textContent)")
+
+
+def test_every_payload_in_every_list_is_text(page, stub):
+    payloads = strings()
+    print(f"{len(payloads)} payloads")
+    faces = [face(number, text) for number, text in enumerate(payloads)]
+    matches = [{"Similarity": 99.0 - n / 100, "Face": f} for n, f in enumerate(faces)]
+    stub.answers |= {
+        "ListCollections": lambda params: {
+            "CollectionIds": payloads,
+            "FaceModelVersions": payloads,
+        },
+        "ListFaces": lambda params: {"Faces": faces},
+        "ListUsers": lambda params: {
+            "Users": [{"UserId": text, "UserStatus": text} for text in payloads]
+        },
+        "ListTagsForResource": lambda params: {"Tags": {text: text for text in payloads}},
+        "SearchFaces": lambda params: {"FaceMatches": matches},
+    }
+    sign_in(page, stub.url)
+    page.locator("tbody tr").nth(len(payloads) - 1).wait_for()
+    assert texts(page, "tbody th") == payloads
+    assert_only_text(page)
+
+    page.goto(f"{stub.url}#/collections/staff/faces")
+    page.locator("td[data-label=User]").nth(len(payloads) - 1).wait_for()
+    assert texts(page, "td[data-label=ExternalImageId]") == payloads
+    assert texts(page, "td[data-label=User]") == payloads
+    assert_only_text(page)
+    page.locator("td.end button").first.click()
+    page.locator("dialog li").nth(5).wait_for()
+    assert texts(page, "dialog li strong") == payloads[: page.locator("dialog li").count()]
+    assert_only_text(page)
+
+    page.goto(f"{stub.url}#/collections/staff/users")
+    page.locator("tbody th a").nth(len(payloads) - 1).wait_for()
+    assert texts(page, "tbody th") == payloads
+    assert_only_text(page)
+
+    page.goto(f"{stub.url}#/collections/staff/details")
+    page.locator("td[data-label=Value]").nth(len(set(payloads)) - 1).wait_for()
+    assert set(texts(page, "td[data-label=Value]")) == set(payloads)
+    assert_only_text(page)
+
+
+def test_every_payload_as_a_file_name_is_text(page, stub):
+    payloads = strings()
+    sign_in(page, stub.url, path="collections/staff/import")
+    page.get_by_role("button", name="Choose files").wait_for()
+
+    drop(page, ".intake", payloads, b"\x89PNG", "image/png")
+
+    assert texts(page, ".files .name") == payloads
+    assert_only_text(page)
+
+
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(FEW, id="few"), pytest.param(None, id="all", marks=pytest.mark.slow)],
+)
+def test_a_payload_in_an_error_is_text(page, stub, count):
+    sign_in(page, stub.url)
+    page.get_by_label("Name of a collection").fill("x")
+    for text in strings(count):
+
+        def refuse(params, text=text):
+            raise Refusal(text, text)
+
+        stub.answers["CreateCollection"] = refuse
+        page.get_by_role("button", name="Create").click()
+        page.locator(".failure strong", has_text=text.strip() or None).first.wait_for()
+        assert texts(page, ".failure strong") == [text]
+        assert texts(page, ".failure code")[0] == text.split("#")[-1]
+        assert_only_text(page)
+
+
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(0, id="own"), pytest.param(None, id="all", marks=pytest.mark.slow)],
+)
+def test_a_payload_as_a_name_of_a_picture_an_address_and_a_pack_is_text(page, stub, coffee, count):
+    data = coffee.read_bytes()
+    stub.answers["DetectFaces"] = lambda params: {"FaceDetails": []}
+    for text in strings(count):
+        stub.about = {**ABOUT, "version": text, "packs": {"4.0": {"name": text}}}
+        page.goto("about:blank")
+        sign_in(page, stub.url, path="collections/staff")
+        page.get_by_text("0 faces · 0 users").wait_for()
+        assert texts(page, "#version") == [f"recollect {text}"]
+        assert f"model 4.0, {text} · created" in texts(page, ".figures")[0]
+
+        drop(page, ".intake", [text], data, "image/png")
+        page.locator(".stage img").wait_for()
+        assert page.locator(".stage img").get_attribute("alt") == f"Your picture {text}"
+        assert_only_text(page)
+
+        page.evaluate("(text) => { location.hash = '#/collections/' + text; }", text)
+        page.locator(".failure, h1").first.wait_for()
+        assert_only_text(page)
