@@ -12,22 +12,26 @@ import threading
 from collections import deque
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recollect.gallery.codes import Centre, Query, encode
-from recollect.gallery.columns import CHUNK_ROWS, EXTENT_ROWS_MIN, Shelf
+from recollect.gallery import exact
+from recollect.gallery.codes import Centre
+from recollect.gallery.columns import CHUNK_ROWS, EXTENT_ROWS_MIN, Layout, Shelf
 from recollect.gallery.directory import Directory
-from recollect.gallery.scan import NumpyKernel, Part, Survivors, gather
+from recollect.gallery.kernel import choose
+from recollect.gallery.scan import Scanner, best
 from recollect.gallery.store import Candidate
+from recollect.gallery.view import Part, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from recollect.gallery.columns import Bytes, Chunk, Extent
+    from recollect.gallery.codes import Widest
+    from recollect.gallery.columns import Bytes, Extent
     from recollect.gallery.directory import Addresses
-    from recollect.gallery.scan import Kernel
+    from recollect.gallery.kernel import Kernel
     from recollect.gallery.store import Template, Templates
 
 Space = tuple[int, str]
@@ -43,16 +47,34 @@ class Arena:
     Args:
         threads: most threads that one search may use.
         kernel: "auto", or "native", "numkong" or "numpy" to insist on one.
+        templates: reads templates from the truth, shape (count, dimension), NaN for an id that is
+            not there any more. Where given, the arena keeps codes only, which at 128 dimensions
+            are 160 bytes a face in place of 672 (`Layout.row_bytes`), and asks for the templates
+            of the few rows that a search has to score.
+
+    Raises:
+        OSError: the compiled kernel was insisted on and cannot be had.
     """
 
-    def __init__(self, *, threads: int = 1, kernel: str = "auto") -> None:
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        kernel: str | Kernel = "auto",
+        templates: Callable[[Space, Sequence[str]], Templates] | None = None,
+    ) -> None:
         assert threads >= 1
-        assert kernel in ("auto", "native", "numkong", "numpy")
-        self._kernel: Kernel = NumpyKernel()
-        self.kernel = self._kernel.name
+        self._kernel = choose(kernel) if isinstance(kernel, str) else kernel
+        self._scanner = Scanner(self._kernel, threads)
+        self._templates = templates
         self._shelves: dict[int, Shelf] = {}
         self._spaces: dict[Space, _Gallery] = {}
         self._lock = threading.Lock()
+
+    @property
+    def kernel(self) -> str:
+        """The kernel that runs, and why it is not the compiled one where it is not."""
+        return self._kernel.name
 
     def open(self, space: Space, dimension: int, centre: Template | None) -> None:
         """Make a space; `centre` holds for as long as it lives. It must not exist."""
@@ -60,8 +82,14 @@ class Arena:
             assert space not in self._spaces, f"{space} is open already"
             shelf = self._shelves.get(dimension)
             if shelf is None:
-                shelf = self._shelves[dimension] = Shelf(dimension, keeps_templates=True)
-            self._spaces[space] = _Gallery(shelf, Centre.of(centre, dimension))
+                layout = Layout(
+                    dimension,
+                    keeps_templates=self._templates is None,
+                    keeps_signs=self._kernel.keeps_signs(dimension),
+                )
+                shelf = self._shelves[dimension] = Shelf(layout)
+            gallery = _Gallery(shelf, self._kernel, Centre.of(centre, dimension))
+            self._spaces[space] = gallery
 
     def load(self, space: Space, ids: Sequence[str], templates: Templates) -> None:
         """Add references in bulk, before the first `publish`; their ids must be new."""
@@ -115,20 +143,23 @@ class Arena:
         """
         assert count_max >= 1
         gallery = self._spaces[space]
-        dimension = gallery.shelf.dimension
+        dimension = gallery.shelf.layout.dimension
         assert probe.shape == (dimension,), "probe comes from another model"
         assert abs(float(np.linalg.norm(probe)) - 1.0) < 1e-3, "probe is not unit length"
-        query = Query.of(probe, gallery.centre)
-        survivors = Survivors(count_max + (exclude is not None), score_min)
+        query = self._kernel.query(probe, gallery.centre)
         with gallery.reading() as view:
-            for index, part in enumerate(view.parts):
-                self._kernel.sift(index, part, query, survivors)
-            answers = gather(view.parts, survivors.rows(), query)
+            wanted = count_max + (exclude is not None)
+            rows = self._scanner.survivors(view, query, wanted, score_min)
+            ids = self._kernel.ids(view, rows)
+            if self._templates is None:
+                scores = self._kernel.scores(view, rows, query)
+        if self._templates is not None:
+            scores = exact.scores(self._templates(space, unpacked(ids)), query.probe)
         shut_out = None if exclude is None else packed([exclude]).tobytes()
-        best = answers.best(count_max, score_min, shut_out)
+        ids, scores = best(ids, scores, count_max, score_min, shut_out)
         return [
             Candidate(face_id, score)
-            for face_id, score in zip(unpacked(best.ids), best.scores.tolist(), strict=True)
+            for face_id, score in zip(unpacked(ids), scores.tolist(), strict=True)
         ]
 
     def drop(self, space: Space) -> None:
@@ -141,23 +172,18 @@ class Arena:
         """Forget every space."""
         for space in list(self._spaces):
             self.drop(space)
-
-
-class _View(NamedTuple):
-    """What one search sees, from beginning to end."""
-
-    version: int
-    parts: tuple[Part, ...]
+        self._scanner.close()
 
 
 class _Gallery:
     """One space: its extents, its directory of ids, and the views that searches hold."""
 
-    def __init__(self, shelf: Shelf, centre: Centre) -> None:
+    def __init__(self, shelf: Shelf, kernel: Kernel, centre: Centre) -> None:
         self.shelf = shelf
+        self.kernel = kernel
         self.centre = centre
         self.sequence = 0
-        self._view = _View(0, ())
+        self._view = View(0, ())
         self._directory: Directory | None = None
         # Held by a writer for a whole change. Searches never take it.
         self._writing = threading.Lock()
@@ -169,7 +195,7 @@ class _Gallery:
         self._dropped = False
 
     @contextmanager
-    def reading(self) -> Iterator[_View]:
+    def reading(self) -> Iterator[View]:
         """Hold the current view: no row that it shows is overwritten meanwhile."""
         with self._swapping:
             view = self._view
@@ -218,10 +244,9 @@ class _Gallery:
         """Where each id stands; built when first needed, since most spaces rarely change."""
         if self._directory is None:
             self._directory = Directory(self.ids_at)
-            for extent, rows, dead, _ in self._view.parts:
-                here = np.arange(rows) if dead is None else np.flatnonzero(~dead[:rows])
-                ids = extent.chunk.ids[extent.start + here]
-                self._directory.add(ids, extent.address + here)
+            for part in self._view.parts:
+                ids = part.extent.chunk.ids[part.extent.start + part.live()]
+                self._directory.add(ids, part.extent.address + part.live())
         return self._directory
 
     def ids_at(self, addresses: Addresses) -> Bytes:
@@ -249,7 +274,7 @@ class _Gallery:
                 raise
             with self._swapping:
                 version = self._view.version + 1
-                self._view = _View(version, tuple(change.parts))
+                self._view = View(version, change.parts)
                 self._leftovers.extend((version, leftover) for leftover in change.leftovers)
                 self.sequence = change.sequence
         self._clear_up()
@@ -276,7 +301,7 @@ class _Gallery:
 class _Change:
     """The parts of the next view, in the making, sorted by address."""
 
-    def __init__(self, gallery: _Gallery, view: _View) -> None:
+    def __init__(self, gallery: _Gallery, view: View) -> None:
         self.gallery = gallery
         self.parts = list(view.parts)
         self.sequence = gallery.sequence
@@ -292,82 +317,74 @@ class _Change:
         starts = [part.extent.address for part in self.parts]
         owners = np.searchsorted(starts, addresses[known], side="right") - 1
         for owner in np.unique(owners):
-            extent, rows, dead, dead_count = self.parts[owner]
-            here = addresses[known][owners == owner] - extent.address
-            dead = np.zeros(extent.capacity, np.bool_) if dead is None else dead.copy()
-            dead[here] = True
-            self.parts[owner] = Part(extent, rows, dead, dead_count + len(here))
-            self.leftovers.append(partial(extent.wipe, here))
+            part = self.parts[owner]
+            here = addresses[known][owners == owner] - part.extent.address
+            self.parts[owner] = part.without(here)
+            self.leftovers.append(partial(part.extent.wipe, here))
 
     def append(self, ids: Bytes, templates: Templates) -> None:
         """Write rows that no view shows yet."""
         assert templates.dtype == np.float32
-        assert templates.shape[1:] == (self.gallery.shelf.dimension,), "of another model"
+        assert templates.shape[1:] == (self.gallery.shelf.layout.dimension,), "of another model"
         lengths = np.einsum("ij,ij->i", templates, templates)
         assert (np.abs(lengths - 1) < 2e-3).all(), "a template is not unit length"
-        for taken, chunk, rows in self._room(len(ids)):
-            coded = encode(templates[taken], self.gallery.centre)
-            chunk.codes[rows] = coded.codes
-            chunk.scale[rows] = coded.scale
-            chunk.offset[rows] = coded.offset
-            chunk.error[rows] = coded.error
-            chunk.norm[rows] = coded.norm
+        done = 0
+        while done < len(ids):
+            index, rows = self._room(len(ids) - done)
+            taken = slice(done, done + rows.stop - rows.start)
+            part = self.parts[index]
+            chunk = part.extent.chunk
+            widest = self.gallery.kernel.encode(templates[taken], self.gallery.centre, chunk, rows)
             chunk.ids[rows] = ids[taken]
             if chunk.templates is not None:
                 chunk.templates[rows] = templates[taken]
-            self._enter(chunk, rows)
+            self._enter(index, rows, widest)
+            done = taken.stop
 
     def compact(self) -> None:
         """Move the live rows out of extents that are dead for the greater part."""
-        sparse = [part for part in self.parts if 2 * part.dead_count > part.rows]
+        sparse = [part for part in self.parts if part.sparse]
         if not sparse:
             return
-        self.parts = [part for part in self.parts if 2 * part.dead_count <= part.rows]
-        for extent, rows, dead, _ in sparse:
-            assert dead is not None
-            live = extent.start + np.flatnonzero(~dead[:rows])
-            self.gallery.directory.remove(extent.chunk.ids[live])
-            for taken, chunk, places in self._room(len(live)):
-                for to, since in zip(chunk.columns(), extent.chunk.columns(), strict=True):
-                    to[places] = since[live[taken]]
-                self._enter(chunk, places)
+        self.parts = [part for part in self.parts if not part.sparse]
+        for old in sparse:
+            live = old.extent.start + old.live()
+            self.gallery.directory.remove(old.extent.chunk.ids[live])
+            done = 0
+            while done < len(live):
+                index, rows = self._room(len(live) - done)
+                taken = slice(done, done + rows.stop - rows.start)
+                new = self.parts[index].extent.chunk
+                for to, since in zip(new.columns, old.extent.chunk.columns, strict=True):
+                    to[rows] = since[live[taken]]
+                self._enter(index, rows, old.widest)
+                done = taken.stop
         self.leave(sparse)
 
     def leave(self, parts: Sequence[Part]) -> None:
         """Give the extents of parts back once no search sees them."""
         self.leftovers.append(partial(self.gallery.shelf.give, [part.extent for part in parts]))
 
-    def _room(self, count: int) -> Iterator[tuple[slice, Chunk, slice]]:
-        """Find free rows for `count` new ones, in new extents where the old ones are full.
+    def _room(self, count: int) -> tuple[int, slice]:
+        """Find free rows for some of `count` new ones: a part's index, and rows of its chunk."""
+        index = next((i for i, part in enumerate(self.parts) if part.room), None)
+        if index is None:
+            # A quarter of the space at a time keeps both the extents and the free rows few.
+            total = sum(part.rows for part in self.parts)
+            extent = self.gallery.shelf.take(max(EXTENT_ROWS_MIN, count, total // 4))
+            self.taken.append(extent)
+            index = bisect.bisect([part.extent.address for part in self.parts], extent.address)
+            self.parts.insert(index, Part(extent))
+        part = self.parts[index]
+        first = part.extent.start + part.rows
+        return index, slice(first, first + min(part.room, count, LOADED_TOGETHER))
 
-        Yields:
-            Which of the new rows go into which rows of which chunk.
-        """
-        done = 0
-        while done < count:
-            index = self._roomy(count - done)
-            extent, rows, dead, dead_count = self.parts[index]
-            fits = min(extent.capacity - rows, count - done, LOADED_TOGETHER)
-            self.parts[index] = Part(extent, rows + fits, dead, dead_count)
-            first = extent.start + rows
-            yield slice(done, done + fits), extent.chunk, slice(first, first + fits)
-            done += fits
-
-    def _roomy(self, count: int) -> int:
-        """Index of a part with room; a new one is a quarter of the space, or what is needed."""
-        for index, part in enumerate(self.parts):
-            if part.rows < part.extent.capacity:
-                return index
-        total = sum(part.rows for part in self.parts)
-        extent = self.gallery.shelf.take(max(EXTENT_ROWS_MIN, count, total // 4))
-        self.taken.append(extent)
-        index = bisect.bisect([part.extent.address for part in self.parts], extent.address)
-        self.parts.insert(index, Part(extent, 0, None, 0))
-        return index
-
-    def _enter(self, chunk: Chunk, rows: slice) -> None:
-        """Enter new rows in the directory, where there is one."""
+    def _enter(self, index: int, rows: slice, widest: Widest) -> None:
+        """Make rows that have been written part of the next view, and of the directory."""
+        part = self.parts[index]
+        self.parts[index] = part.longer(rows.stop - rows.start, widest)
         if self.gallery._directory is not None:
+            chunk = part.extent.chunk
             addresses = chunk.number * CHUNK_ROWS + np.arange(rows.start, rows.stop)
             self.gallery._directory.add(chunk.ids[rows], addresses)
 

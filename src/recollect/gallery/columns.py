@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 import threading
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,34 @@ HUGE_PAGE_BYTES: Final = 2 << 20
 Bytes = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]
+Words = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the columns of a chunk hold; all chunks of a shelf have the same."""
+
+    dimension: int
+    keeps_templates: bool = True
+    """Whether the float32 templates are a column; else the truth is asked for them."""
+    keeps_signs: bool = False
+    """Whether there are sign bits for the first stage of a search."""
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of a row of int8 codes: whole cache lines, the rest zero."""
+        return code_bytes(self.dimension)
+
+    @property
+    def sign_words(self) -> int:
+        """64-bit words of a row's sign bits."""
+        return self.code_bytes // 64 if self.keeps_signs else 0
+
+    def row_bytes(self) -> int:
+        """Memory of one row: at 128 dimensions 160 bytes, and 512 more with its template."""
+        signs = 8 * self.sign_words + 4 if self.keeps_signs else 0
+        templates = 4 * self.dimension if self.keeps_templates else 0
+        return self.code_bytes + 4 * 4 + 16 + signs + templates
 
 
 class Chunk:
@@ -32,46 +61,61 @@ class Chunk:
 
     Args:
         number: position in its shelf; an address is `number * CHUNK_ROWS + row`.
-        dimension: of the templates.
-        keeps_templates: whether the float32 templates are a column too.
+        layout: which columns there are.
     """
 
-    def __init__(self, number: int, dimension: int, *, keeps_templates: bool) -> None:
+    def __init__(self, number: int, layout: Layout) -> None:
         self.number = number
-        stride = code_bytes(dimension)
-        sizes = [stride, 4, 4, 4, 4, 16, 4 * dimension if keeps_templates else 0]
+        codes, words = layout.code_bytes, layout.sign_words
+        sizes = [codes, 4, 4, 4, 4, 16]
+        sizes += [8 * words, 4] if words else []
+        sizes += [4 * layout.dimension] if layout.keeps_templates else []
         lengths = [-(-size * CHUNK_ROWS // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES for size in sizes]
         memory = mmap.mmap(-1, sum(lengths) + HUGE_PAGE_BYTES)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)
         whole = np.frombuffer(memory, np.uint8)
-        start = -whole.ctypes.data % HUGE_PAGE_BYTES
-        starts = start + np.concatenate([[0], np.cumsum(lengths)]).astype(int)
+        at = -whole.ctypes.data % HUGE_PAGE_BYTES
+        raw = []
+        for size, length in zip(sizes, lengths, strict=True):
+            raw.append(whole[at : at + size * CHUNK_ROWS])
+            at += length
 
-        def column(index: int, kind: type[np.generic], width: int) -> npt.NDArray[np.generic]:
-            length_bytes = CHUNK_ROWS * sizes[index]
-            raw = whole[starts[index] : starts[index] + length_bytes]
-            return raw.view(kind).reshape((CHUNK_ROWS, width) if width > 1 else (CHUNK_ROWS,))
-
-        self.codes: Codes = column(0, np.int8, stride)  # type: ignore[assignment]
-        self.scale: Floats = column(1, np.float32, 1)  # type: ignore[assignment]
-        self.offset: Floats = column(2, np.float32, 1)  # type: ignore[assignment]
-        self.error: Floats = column(3, np.float32, 1)  # type: ignore[assignment]
-        self.norm: Floats = column(4, np.float32, 1)  # type: ignore[assignment]
-        self.ids: Bytes = column(5, np.uint8, 16)  # type: ignore[assignment]
+        self.codes: Codes = raw[0].view(np.int8).reshape(CHUNK_ROWS, codes)
+        self.scale: Floats = raw[1].view(np.float32)
+        self.offset: Floats = raw[2].view(np.float32)
+        self.error: Floats = raw[3].view(np.float32)
+        self.norm: Floats = raw[4].view(np.float32)
+        self.ids: Bytes = raw[5].reshape(CHUNK_ROWS, 16)
+        self.signs: Words | None = None
+        self.factor: Floats | None = None
         self.templates: Floats | None = None
-        if keeps_templates:
-            self.templates = (
-                whole[starts[6] : starts[6] + CHUNK_ROWS * 4 * dimension]
-                .view(np.float32)
-                .reshape(CHUNK_ROWS, dimension)
-            )
+        if words:
+            self.signs = raw[6].view(np.uint64).reshape(CHUNK_ROWS, words)
+            self.factor = raw[7].view(np.float32)
+        if layout.keeps_templates:
+            self.templates = raw[-1].view(np.float32).reshape(CHUNK_ROWS, layout.dimension)
 
-    def columns(self) -> list[npt.NDArray[np.generic]]:
+        self.columns: list[npt.NDArray[Any]] = [
+            column
+            for column in (
+                *(self.codes, self.scale, self.offset, self.error, self.norm, self.ids),
+                *(self.signs, self.factor, self.templates),
+            )
+            if column is not None
+        ]
         """Every column, for what has to touch all of a row."""
-        every: list[npt.NDArray[np.generic]] = [self.codes, self.scale, self.offset, self.error]
-        every += [self.norm, self.ids]
-        return every if self.templates is None else [*every, self.templates]
+        self._addressed = [
+            (0, 0) if column is None else (column.ctypes.data, column.strides[0])
+            for column in (
+                *(self.codes, self.scale, self.offset, self.error, self.norm),
+                *(self.signs, self.factor, self.templates, self.ids),
+            )
+        ]
+
+    def column_addresses(self, row: int) -> list[int]:
+        """Where a row lies in each column, in the order of `Part` in `_scan.c`; 0 for none."""
+        return [base + row * stride for base, stride in self._addressed]
 
 
 class Extent:
@@ -89,9 +133,13 @@ class Extent:
         """Number of its first row in the shelf; what the directory of ids counts by."""
         return self.chunk.number * CHUNK_ROWS + self.start
 
+    def column_addresses(self) -> list[int]:
+        """Where its first row lies in each column."""
+        return self.chunk.column_addresses(self.start)
+
     def wipe(self, rows: npt.NDArray[np.intp] | slice) -> None:
         """Overwrite rows with zeros; nobody may be reading them."""
-        for column in self.chunk.columns():
+        for column in self.chunk.columns:
             column[self.start : self.start + self.capacity][rows] = 0
 
 
@@ -99,13 +147,11 @@ class Shelf:
     """All chunks of one dimension, and which of their rows are free (a buddy system).
 
     Args:
-        dimension: of the templates.
-        keeps_templates: whether the float32 templates are kept.
+        layout: of its chunks.
     """
 
-    def __init__(self, dimension: int, *, keeps_templates: bool) -> None:
-        self.dimension = dimension
-        self.keeps_templates = keeps_templates
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
         self._chunks: dict[int, Chunk] = {}
         self._free: dict[int, set[tuple[int, int]]] = {}
         self._lock = threading.Lock()
@@ -126,9 +172,7 @@ class Shelf:
             if size > CHUNK_ROWS:
                 size = CHUNK_ROWS
                 number = next(n for n in range(len(self._chunks) + 1) if n not in self._chunks)
-                self._chunks[number] = Chunk(
-                    number, self.dimension, keeps_templates=self.keeps_templates
-                )
+                self._chunks[number] = Chunk(number, self.layout)
                 start = 0
             else:
                 number, start = self._free[size].pop()

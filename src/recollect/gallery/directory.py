@@ -16,7 +16,7 @@ Addresses = npt.NDArray[np.int64]
 
 EMPTY: Final = 0xFFFFFFFF
 GONE: Final = 0xFFFFFFFE
-"""A slot that held an id once: a search for another id goes on behind it."""
+"""A slot that held an id once: a search for another id goes on behind it, a new id may take it."""
 
 SLOTS_MIN: Final = 128
 
@@ -61,12 +61,14 @@ class Directory:
         slots = _hash(ids) & mask
         waiting = np.arange(len(ids))
         while len(waiting):
-            free = waiting[self._slots[slots[waiting]] == EMPTY]
+            held = self._slots[slots[waiting]]
+            free = waiting[held >= GONE]
             self._slots[slots[free]] = addresses[free]
             # Where two ids want one free slot the last one written has it.
-            waiting = waiting[self._slots[slots[waiting]] != addresses[waiting]]
+            lost = self._slots[slots[waiting]] != addresses[waiting]
+            self._used += int(np.count_nonzero(held[~lost] == EMPTY))
+            waiting = waiting[lost]
             slots[waiting] = (slots[waiting] + 1) & mask
-        self._used += len(ids)
         self._count += len(ids)
 
     def _probe(self, ids: Bytes) -> tuple[Addresses, npt.NDArray[np.int64]]:

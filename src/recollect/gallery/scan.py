@@ -1,39 +1,31 @@
-"""One search of the arena: bounds of codes first, canonical scores of what they leave, cut."""
+"""One search of a view: bounds of codes first, then canonical scores of what they leave."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from recollect.gallery import exact
-from recollect.gallery.codes import ROUNDING
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from recollect.gallery.codes import Query
-    from recollect.gallery.columns import Bytes, Extent
-
-BLOCK_ROWS: Final = 1 << 14
-"""Rows that the paths without a compiled kernel look at together; bounds their memory."""
-
-
-class Part(NamedTuple):
-    """What a search may see of one extent; never changed, only replaced."""
-
-    extent: Extent
-    rows: int
-    """Rows in use, from the extent's first."""
-    dead: npt.NDArray[np.bool_] | None
-    """True for rows that are deleted, shape (extent.capacity,); none where no row is."""
-    dead_count: int
-
+    from recollect.gallery.columns import Bytes, Floats
+    from recollect.gallery.kernel import Kernel
+    from recollect.gallery.view import Span, View
 
 SURVIVOR: Final = np.dtype(
     [("part", np.uint32), ("row", np.uint32), ("upper", np.float32), ("lower", np.float32)]
 )
+"""`Survivor` in `_scan.c`: a row that can be an answer, and bounds of its score."""
+
+Rows = npt.NDArray[np.void]
+
+SPAN_BYTES: Final = 4 << 20
+"""Codes that one thread takes at a time: a few hundred microseconds, worth waking a thread."""
 
 
 class Survivors:
@@ -46,117 +38,120 @@ class Survivors:
     Args:
         count_max: answers wanted.
         score_min: lowest score wanted.
+        rows_max: rows of the view; there are never more survivors.
     """
 
-    def __init__(self, count_max: int, score_min: float) -> None:
+    def __init__(self, count_max: int, score_min: float, rows_max: int) -> None:
         self.count_max = count_max
-        self.floor = score_min - ROUNDING
-        self._blocks: list[npt.NDArray[np.void]] = []
-        self._count = 0
-        self._prune_at = 4 * count_max + BLOCK_ROWS
+        self.floor = score_min
+        self.count = 0
+        self._buffer = np.empty(min(rows_max, 2 * count_max + 8192) + 512, SURVIVOR)
 
-    def add(self, block: npt.NDArray[np.void]) -> None:
-        """Take rows in whose upper bound reaches the floor."""
-        self._blocks.append(block)
-        self._count += len(block)
-        if self._count > self._prune_at:
-            self._prune_at = max(2 * len(self.rows()), self._prune_at)
+    def room(self, least: int) -> Rows:
+        """Where at least `least` more rows can be written; `took` says how many were."""
+        if self.count + least > len(self._buffer):
+            self._prune()
+            if self.count + least > len(self._buffer) // 2:
+                grown = np.empty(2 * (self.count + least), SURVIVOR)
+                grown[: self.count] = self._buffer[: self.count]
+                self._buffer = grown
+        return self._buffer[self.count :]
 
-    def rows(self) -> npt.NDArray[np.void]:
+    def took(self, count: int) -> None:
+        """Count rows in that were written."""
+        self.count += count
+
+    def rows(self) -> Rows:
         """Raise the floor as far as it can be, and give what still reaches it."""
-        rows = np.concatenate([np.empty(0, SURVIVOR), *self._blocks])
-        if len(rows) > self.count_max:
-            lower = rows["lower"]
-            enough = float(np.partition(lower, -self.count_max)[-self.count_max])
-            self.floor = max(self.floor, enough)
-            rows = rows[rows["upper"] >= self.floor]
-        self._blocks, self._count = [rows], len(rows)
-        return rows
+        self._prune()
+        return self._buffer[: self.count]
+
+    def _prune(self) -> None:
+        if self.count > self.count_max:
+            rows = self._buffer[: self.count]
+            enough = np.partition(rows["lower"], -self.count_max)[-self.count_max]
+            self.floor = max(self.floor, float(enough))
+            rows = rows[rows["upper"] >= np.float64(self.floor)]
+            self._buffer[: len(rows)] = rows
+            self.count = len(rows)
 
 
-class Kernel(Protocol):
-    """Finds the rows of a part whose bound reaches a floor."""
+class Scanner:
+    """Looks through views; lends idle threads to a search that is alone.
 
-    name: str
+    Args:
+        kernel: compares a probe with codes.
+        threads: most threads that one search may use.
+    """
 
-    def sift(self, index: int, part: Part, query: Query, survivors: Survivors) -> None:
-        """Add to the survivors every live row of part number `index` that may reach the floor."""
-        ...
+    def __init__(self, kernel: Kernel, threads: int) -> None:
+        self._kernel = kernel
+        self._threads = threads
+        self._idle = threads
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(threads - 1, "scan") if threads > 1 else None
 
+    def survivors(self, view: View, query: Query, count_max: int, score_min: float) -> Rows:
+        """Find every row of a view that can be among the `count_max` best from `score_min` up."""
+        row_bytes = self._kernel.bytes_scanned(len(query.probe))
+        spans = view.spans(max(SPAN_BYTES // row_bytes, 1))
+        with self._lock:
+            helpers = max(min(self._idle, len(spans)) - 1, 0)
+            self._idle -= 1 + helpers
+        try:
+            waiting = iter(spans)
+            futures = [
+                self._pool.submit(self._sift, view, query, waiting, count_max, score_min)
+                for _ in range(helpers)
+                if self._pool is not None
+            ]
+            own = self._sift(view, query, waiting, count_max, score_min)
+            found = [own, *(future.result() for future in futures)]
+        finally:
+            with self._lock:
+                self._idle += 1 + helpers
+        if len(found) == 1:
+            return found[0].rows()
+        together = Survivors(count_max, score_min, sum(each.count for each in found))
+        for each in found:
+            rows = each.rows()
+            together.room(len(rows))[: len(rows)] = rows
+            together.took(len(rows))
+        return together.rows()
 
-class NumpyKernel:
-    """The bounds in numpy: slow, obvious, always there."""
+    def close(self) -> None:
+        """Let the helping threads go."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
-    name = "numpy"
-
-    def sift(self, index: int, part: Part, query: Query, survivors: Survivors) -> None:
-        """Sum products of codes in float32, where they are exact: below 2^24 up to 1,040 of them.
-
-        Longer templates are summed in float64.
-        """
-        exact_kind = np.float32 if len(query.codes) <= 1024 else np.float64
-        codes = query.codes.astype(exact_kind)
-        for first in range(0, part.rows, BLOCK_ROWS):
-            rows = _slice(part, first)
-            dots = part.extent.chunk.codes[rows].astype(exact_kind) @ codes
-            survivors.add(bounded(index, part, query, first, dots, survivors.floor))
-
-
-def bounded(
-    index: int,
-    part: Part,
-    query: Query,
-    first: int,
-    dots: npt.NDArray[np.floating],
-    floor: float,
-) -> npt.NDArray[np.void]:
-    """Turn products of codes, c·c_q, into the live rows whose upper bound reaches a floor."""
-    rows, chunk = _slice(part, first), part.extent.chunk
-    middle = chunk.scale[rows] * query.scale * dots.astype(np.float32) + chunk.offset[rows]
-    spread = chunk.error[rows] * query.length + chunk.norm[rows] * query.error
-    passing = middle + spread >= np.float32(floor - query.offset - ROUNDING)
-    if part.dead is not None:
-        passing &= ~part.dead[first : first + len(dots)]
-    kept = np.flatnonzero(passing)
-    out = np.empty(len(kept), SURVIVOR)
-    out["part"] = index
-    out["row"] = first + kept
-    out["upper"] = middle[kept] + spread[kept] + np.float32(query.offset + ROUNDING)
-    out["lower"] = middle[kept] - spread[kept] + np.float32(query.offset - ROUNDING)
-    return out
-
-
-def _slice(part: Part, first: int) -> slice:
-    start = part.extent.start
-    return slice(start + first, start + min(first + BLOCK_ROWS, part.rows))
-
-
-class Answers(NamedTuple):
-    """Ids and canonical scores of rows."""
-
-    ids: Bytes
-    scores: npt.NDArray[np.float32]
-
-    def best(self, count_max: int, score_min: float, exclude: bytes | None) -> Answers:
-        """Sort by falling score, then rising id, and cut."""
-        wanted = self.scores >= np.float64(score_min)
-        if exclude is not None:
-            wanted &= (self.ids != np.frombuffer(exclude, np.uint8)).any(axis=1)
-        ids, scores = np.ascontiguousarray(self.ids[wanted]), self.scores[wanted]
-        high, low = ids.view(">u8").reshape(-1, 2).T
-        order = np.lexsort((low, high, -scores))[:count_max]
-        return Answers(ids[order], scores[order])
+    def _sift(
+        self, view: View, query: Query, spans: Iterator[Span], count_max: int, score_min: float
+    ) -> Survivors:
+        survivors = Survivors(count_max, score_min, view.rows)
+        while True:
+            with self._lock:
+                span = next(spans, None)
+            if span is None:
+                return survivors
+            self._kernel.sift(view, span, query, survivors)
 
 
-def gather(parts: Sequence[Part], rows: npt.NDArray[np.void], query: Query) -> Answers:
-    """Read the ids of surviving rows and score their templates canonically."""
-    ids = np.empty((len(rows), 16), np.uint8)
-    scores = np.empty(len(rows), np.float32)
-    for index in np.unique(rows["part"]):
-        here = np.flatnonzero(rows["part"] == index)
-        extent = parts[index].extent
-        places = extent.start + rows["row"][here].astype(np.int64)
-        ids[here] = extent.chunk.ids[places]
-        assert extent.chunk.templates is not None
-        scores[here] = exact.scores(extent.chunk.templates[places], query.probe)
-    return Answers(ids, scores)
+def best(
+    ids: Bytes, scores: Floats, count_max: int, score_min: float, exclude: bytes | None
+) -> tuple[Bytes, Floats]:
+    """Keep what reaches a score, by falling score, then rising id, and cut.
+
+    Args:
+        ids: shape (count, 16).
+        scores: canonical, shape (count,); NaN is no score.
+        count_max: most answers.
+        score_min: lowest score.
+        exclude: an id that is no answer, 16 bytes.
+    """
+    wanted = scores >= np.float64(score_min)
+    if exclude is not None:
+        wanted &= (ids != np.frombuffer(exclude, np.uint8)).any(axis=1)
+    ids, scores = np.ascontiguousarray(ids[wanted]), scores[wanted]
+    high, low = ids.view(">u8").reshape(-1, 2).T
+    order = np.lexsort((low, high, -scores))[:count_max]
+    return ids[order], scores[order]

@@ -137,7 +137,7 @@ def test_the_bytes_of_a_removed_face_are_overwritten():
     arena.publish(SPACE, 1, [], ids(1, first=1))
 
     row = part.extent.start + 1
-    assert not any(column[row].any() for column in part.extent.chunk.columns())
+    assert not any(column[row].any() for column in part.extent.chunk.columns)
     assert np.array_equal(part.extent.chunk.templates[row - 1], templates[0])
 
 

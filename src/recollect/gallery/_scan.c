@@ -1,0 +1,632 @@
+/* The arena's scan, its exact scores and its quantiser: what Python is too slow for.
+ *
+ * A plain shared library without Python in it, called through ctypes with the GIL released. It
+ * keeps no state and allocates nothing. Every loop is written once, in C that compilers turn into
+ * vectors, and built once for each instruction set below; only the two products that decide the
+ * speed are written for each of them. `gallery/native.py` is its only caller and describes the
+ * same structures; `gallery/codes.py` explains the formulas.
+ */
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define DIMENSION_MAX 4096
+#define SIGNS_MAX 1024 /* dimensions with a first stage: its buffers are 64 KiB */
+#define LANES 16       /* partial sums of a score, see exact.py */
+#define PLANES 4       /* bits of a probe's dimension in the first stage */
+#define BLOCK 256      /* rows bounded together: their products stay in the first-level cache */
+#define CROWD 7        /* more survivors of the first stage than one row in 7: it does not pay */
+#define PATIENCE 15    /* blocks scanned without it before it is tried again */
+
+/* One extent as a search sees it. */
+typedef struct {
+    const int8_t *codes;    /* rows x stride */
+    const float *scale;     /* s */
+    const float *offset;    /* m.x */
+    const float *error;     /* e */
+    const float *norm;      /* h */
+    const uint64_t *signs;  /* rows x words, or NULL */
+    const float *factor;    /* f, or NULL */
+    const float *templates; /* rows x dimension, or NULL */
+    const uint8_t *ids;     /* rows x 16 */
+    const uint8_t *dead;    /* rows, or NULL where none is */
+    uint32_t rows;
+    float error_max, norm_max, spread_max;
+} Part;
+
+typedef struct {
+    const int8_t *codes;    /* c_q, stride */
+    const uint64_t *planes; /* PLANES x words, or NULL: no first stage */
+    uint32_t stride, words;
+    int32_t bias;           /* 128 times the sum of c_q */
+    float scale;            /* s_q */
+    float length;           /* |r_q| */
+    float error;            /* e_q */
+    float base;             /* m.q - m.m */
+    float rounding;         /* what float32 can lose, codes.ROUNDING */
+    float step;             /* of the planes */
+    float plane_error;      /* length of what the planes leave of the rotated r_q */
+    float deviations;       /* k: standard deviations that a row gets as benefit of the doubt */
+} Query;
+
+typedef struct {
+    uint32_t part, row;
+    float upper, lower;
+} Survivor;
+
+typedef struct {
+    uint32_t part, row;
+} Place;
+
+/* Columns to be filled, at their first new row. */
+typedef struct {
+    int8_t *codes;
+    float *scale, *offset, *error, *norm;
+    uint64_t *signs; /* or NULL */
+    float *factor;   /* or NULL */
+    uint32_t dimension, stride, words;
+    float error_max, norm_max, spread_max; /* out */
+} Columns;
+
+typedef float Floats __attribute__((vector_size(4 * LANES)));
+
+/* ---------------------------------------------------------------- products of int8 codes */
+
+typedef void Dots(const int8_t *codes, size_t stride, size_t rows, const Query *q, int32_t *out);
+typedef void Flips(const uint64_t *signs, size_t words, size_t rows, const Query *q, int32_t *out);
+
+INLINE void dots_plain(const int8_t *codes, size_t stride, size_t rows, const Query *q,
+                       int32_t *out) {
+    for (size_t row = 0; row < rows; row++, codes += stride) {
+        int32_t sum = 0;
+        for (size_t i = 0; i < stride; i++) sum += (int32_t)codes[i] * q->codes[i];
+        out[row] = sum;
+    }
+}
+
+/* Weighted count of the bits in which a row's signs differ from the probe's planes. */
+INLINE void flips_plain(const uint64_t *signs, size_t words, size_t rows, const Query *q,
+                        int32_t *out) {
+    for (size_t row = 0; row < rows; row++, signs += words) {
+        int32_t sum = 0;
+        for (int plane = PLANES - 1; plane >= 0; plane--) {
+            int32_t count = 0;
+            for (size_t word = 0; word < words; word++)
+                count += __builtin_popcountll(signs[word] ^ q->planes[plane * words + word]);
+            sum = 2 * sum + count;
+        }
+        out[row] = sum;
+    }
+}
+
+#if defined(__x86_64__)
+
+#define AVX2 "avx2,fma,popcnt,bmi"
+#define AVX512 AVX2 ",avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vpopcntdq"
+
+__attribute__((target(AVX2))) static void dots_avx2(const int8_t *codes, size_t stride, size_t rows,
+                                                    const Query *q, int32_t *out) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (size_t row = 0; row < rows; row++, codes += stride) {
+        __m256i even = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
+        for (size_t i = 0; i < stride; i += 64) {
+            const __m256i a = _mm256_loadu_si256((const __m256i *)(codes + i));
+            const __m256i b = _mm256_loadu_si256((const __m256i *)(codes + i + 32));
+            const __m256i p = _mm256_loadu_si256((const __m256i *)(q->codes + i));
+            const __m256i r = _mm256_loadu_si256((const __m256i *)(q->codes + i + 32));
+            /* Pairs of products of -127..127 fit in 16 bits. */
+            even = _mm256_add_epi32(
+                even, _mm256_madd_epi16(
+                          ones, _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(p, a))));
+            odd = _mm256_add_epi32(
+                odd, _mm256_madd_epi16(
+                         ones, _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(r, b))));
+        }
+        even = _mm256_add_epi32(even, odd);
+        __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(even), _mm256_extracti128_si256(even, 1));
+        sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
+        sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1));
+        out[row] = _mm_cvtsi128_si32(sum);
+    }
+}
+
+__attribute__((target(AVX2))) static void flips_avx2(const uint64_t *signs, size_t words,
+                                                     size_t rows, const Query *q, int32_t *out) {
+    flips_plain(signs, words, rows, q, out);
+}
+
+/* Sums of the 16 lanes of each of 16 vectors. */
+__attribute__((target(AVX512))) INLINE __m512i sums(__m512i *v) {
+    for (int i = 0; i < 8; i++)
+        v[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
+                                _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+    for (int i = 0; i < 4; i++)
+        v[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]),
+                                _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
+    for (int i = 0; i < 2; i++)
+        v[i] = _mm512_add_epi32(_mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0x88),
+                                _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0xDD));
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(v[0], v[1], 0x88),
+                            _mm512_shuffle_i32x4(v[0], v[1], 0xDD));
+}
+
+__attribute__((target(AVX512))) INLINE void dots_stride(const int8_t *codes, size_t stride,
+                                                        size_t rows, const Query *q, int32_t *out) {
+    const __m512i high = _mm512_set1_epi8((char)0x80);
+    const __m512i bias = _mm512_set1_epi32(q->bias);
+    size_t row = 0;
+    for (; row + 16 <= rows; row += 16, codes += 16 * stride) {
+        __m512i sum[16];
+        for (int r = 0; r < 16; r++) {
+            const int8_t *at = codes + r * stride;
+            __m512i total = _mm512_setzero_si512();
+            for (size_t i = 0; i < stride; i += 64) {
+                _mm_prefetch((const char *)(at + i + 6144), _MM_HINT_T0);
+                /* Codes plus 128 as unsigned bytes against the signed probe. */
+                total = _mm512_dpbusd_epi32(
+                    total, _mm512_xor_si512(_mm512_loadu_si512(at + i), high),
+                    _mm512_loadu_si512(q->codes + i));
+            }
+            sum[r] = total;
+        }
+        _mm512_storeu_si512(out + row, _mm512_sub_epi32(sums(sum), bias));
+    }
+    for (; row < rows; row++, codes += stride) {
+        __m512i total = _mm512_setzero_si512();
+        for (size_t i = 0; i < stride; i += 64)
+            total = _mm512_dpbusd_epi32(total,
+                                        _mm512_xor_si512(_mm512_loadu_si512(codes + i), high),
+                                        _mm512_loadu_si512(q->codes + i));
+        out[row] = _mm512_reduce_add_epi32(total) - q->bias;
+    }
+}
+
+__attribute__((target(AVX512))) static void dots_avx512(const int8_t *codes, size_t stride,
+                                                        size_t rows, const Query *q, int32_t *out) {
+    if (stride == 128) dots_stride(codes, 128, rows, q, out);
+    else if (stride == 512) dots_stride(codes, 512, rows, q, out);
+    else dots_stride(codes, stride, rows, q, out);
+}
+
+__attribute__((target(AVX512))) static void flips_avx512(const uint64_t *signs, size_t words,
+                                                         size_t rows, const Query *q,
+                                                         int32_t *out) {
+    if (words != 8) {
+        flips_plain(signs, words, rows, q, out);
+        return;
+    }
+    __m512i planes[PLANES];
+    for (int plane = 0; plane < PLANES; plane++)
+        planes[plane] = _mm512_loadu_si512(q->planes + 8 * plane);
+    size_t row = 0;
+    for (; row + 16 <= rows; row += 16) {
+        __m512i sum[16];
+        for (int r = 0; r < 16; r++) {
+            const uint64_t *at = signs + 8 * (row + r);
+            _mm_prefetch((const char *)(at + 512), _MM_HINT_T0);
+            const __m512i bits = _mm512_loadu_si512(at);
+            __m512i total = _mm512_setzero_si512();
+            for (int plane = PLANES - 1; plane >= 0; plane--)
+                total = _mm512_add_epi32(
+                    _mm512_add_epi32(total, total),
+                    _mm512_popcnt_epi32(_mm512_xor_si512(bits, planes[plane])));
+            sum[r] = total;
+        }
+        _mm512_storeu_si512(out + row, sums(sum));
+    }
+    flips_plain(signs + 8 * row, words, rows - row, q, out + row);
+}
+
+#elif defined(__aarch64__)
+
+__attribute__((target("arch=armv8.2-a+dotprod"))) static void dots_neon(const int8_t *codes,
+                                                                        size_t stride, size_t rows,
+                                                                        const Query *q,
+                                                                        int32_t *out) {
+    for (size_t row = 0; row < rows; row++, codes += stride) {
+        int32x4_t sum[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+        for (size_t i = 0; i < stride; i += 64)
+            for (int j = 0; j < 4; j++)
+                sum[j] = vdotq_s32(sum[j], vld1q_s8(codes + i + 16 * j),
+                                   vld1q_s8(q->codes + i + 16 * j));
+        out[row] = vaddvq_s32(vaddq_s32(vaddq_s32(sum[0], sum[1]), vaddq_s32(sum[2], sum[3])));
+    }
+}
+
+__attribute__((target("arch=armv8.2-a+dotprod"))) static void flips_neon(const uint64_t *signs,
+                                                                         size_t words, size_t rows,
+                                                                         const Query *q,
+                                                                         int32_t *out) {
+    flips_plain(signs, words, rows, q, out);
+}
+
+#endif
+
+/* ---------------------------------------------------------------- scanning */
+
+/* Bounds of one row whose product of codes is known; whether it can still be an answer. */
+INLINE int bounded(const Part *part, uint32_t row, int32_t dot, const Query *q, float need,
+                   uint32_t index, Survivor *out) {
+    const float middle = part->scale[row] * (float)dot * q->scale + part->offset[row];
+    const float spread = part->error[row] * q->length + part->norm[row] * q->error + q->rounding;
+    if (!(middle + spread >= need) || (part->dead && part->dead[row])) return 0;
+    *out = (Survivor){index, row, middle + spread + q->base, middle - spread + q->base};
+    return 1;
+}
+
+/* Bound rows first..first + rows - 1 (at most BLOCK) by their int8 codes. */
+INLINE size_t scan_codes(const Part *part, uint32_t index, uint32_t first, uint32_t rows,
+                         const Query *q, float need, Survivor *out, Dots *dots) {
+    int32_t dot[BLOCK];
+    dots(part->codes + (size_t)first * q->stride, q->stride, rows, q, dot);
+    /* The widest spread of the extent first: it spares reading two columns of most rows. */
+    const float lenient =
+        need - (part->error_max * q->length + part->norm_max * q->error + q->rounding);
+    const float *scale = part->scale + first, *offset = part->offset + first;
+    size_t count = 0;
+    for (uint32_t from = 0; from < rows; from += 32) {
+        const uint32_t to = from + 32 < rows ? from + 32 : rows;
+        int any = 0;
+        for (uint32_t i = from; i < to; i++)
+            any |= scale[i] * (float)dot[i] * q->scale + offset[i] >= lenient;
+        if (!any) continue;
+        for (uint32_t i = from; i < to; i++)
+            if (scale[i] * (float)dot[i] * q->scale + offset[i] >= lenient)
+                count += bounded(part, first + i, dot[i], q, need, index, out + count);
+    }
+    return count;
+}
+
+/* The same after a look at the rows' sign bits; `passed` is how many of them it left. */
+INLINE size_t scan_signs(const Part *part, uint32_t index, uint32_t first, uint32_t rows,
+                         const Query *q, float need, Survivor *out, Dots *dots, Flips *flips,
+                         size_t *passed) {
+    int32_t flip[BLOCK];
+    uint32_t kept[BLOCK];
+    flips(part->signs + (size_t)first * q->words, q->words, rows, q, flip);
+    /* r.r_q is about f.(D/2.(2^P - 1).step - step.flips), within k.f.deviation. */
+    const float size = 64.0f * (float)q->words;
+    const float noise = q->length * part->spread_max;
+    const float deviation =
+        sqrtf(noise * noise * size / (size - 1) + q->plane_error * q->plane_error);
+    const float most =
+        0.5f * size * (float)((1 << PLANES) - 1) * q->step + q->deviations * deviation;
+    const float lenient = need - q->rounding;
+    const float *factor = part->factor + first, *offset = part->offset + first;
+    size_t count = 0;
+    for (uint32_t from = 0; from < rows; from += 32) {
+        const uint32_t to = from + 32 < rows ? from + 32 : rows;
+        int any = 0;
+        for (uint32_t i = from; i < to; i++)
+            any |= factor[i] * (most - q->step * (float)flip[i]) + offset[i] >= lenient;
+        if (!any) continue;
+        for (uint32_t i = from; i < to; i++)
+            if (factor[i] * (most - q->step * (float)flip[i]) + offset[i] >= lenient) {
+                kept[count++] = first + i;
+                const int8_t *codes = part->codes + (size_t)(first + i) * q->stride;
+                for (size_t byte = 0; byte < q->stride; byte += 64)
+                    __builtin_prefetch(codes + byte);
+            }
+    }
+    *passed = count;
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        int32_t dot;
+        dots(part->codes + (size_t)kept[i] * q->stride, q->stride, 1, q, &dot);
+        found += bounded(part, kept[i], dot, q, need, index, out + found);
+    }
+    return found;
+}
+
+/* Find rows in begin..end whose upper bound reaches the floor, until `capacity` has no room for
+ * another block. Moves `begin` to where it stopped. */
+INLINE size_t scan_all(const Part *parts, const Query *q, Place *begin, Place end, float floor,
+                       Survivor *out, size_t capacity, Dots *dots, Flips *flips) {
+    const float need = floor - q->base;
+    uint32_t part = begin->part, row = begin->row, wait = 0;
+    size_t count = 0;
+    while (part < end.part || (part == end.part && row < end.row)) {
+        const uint32_t last = part == end.part ? end.row : parts[part].rows;
+        if (row >= last) {
+            part++, row = 0;
+            continue;
+        }
+        if (capacity - count < BLOCK) break;
+        const uint32_t rows = last - row < BLOCK ? last - row : BLOCK;
+        if (q->planes && !wait) {
+            size_t passed;
+            count += scan_signs(parts + part, part, row, rows, q, need, out + count, dots, flips,
+                                &passed);
+            if (passed > rows / CROWD) wait = PATIENCE;
+        } else {
+            count += scan_codes(parts + part, part, row, rows, q, need, out + count, dots);
+            if (wait) wait--;
+        }
+        row += rows;
+    }
+    begin->part = part, begin->row = row;
+    return count;
+}
+
+/* ---------------------------------------------------------------- canonical scores */
+
+/* exact.scores: 16 lanes of float64, halved until one is left, rounded once. */
+INLINE float score(const float *row, const double *probe, size_t dimension) {
+    double lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= dimension; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) lanes[lane] += (double)row[i + lane] * probe[i + lane];
+    for (int lane = 0; i + lane < dimension; lane++)
+        lanes[lane] += (double)row[i + lane] * probe[i + lane];
+    for (int half = LANES / 2; half; half /= 2)
+        for (int lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];
+    return (float)lanes[0];
+}
+
+INLINE void score_all(const float *const *rows, size_t count, const double *probe,
+                      size_t dimension, float *out) {
+    for (size_t i = 0; i < count; i++) {
+        if (i + 8 < count)
+            for (size_t ahead = 0; ahead < dimension; ahead += 16)
+                __builtin_prefetch(rows[i + 8] + ahead);
+        out[i] = score(rows[i], probe, dimension);
+    }
+}
+
+/* ---------------------------------------------------------------- quantising */
+
+/* One row in int8. The allowances for e and h are those of codes.py. */
+INLINE void encode_row(const float *row, const float *centre, const Columns *to, size_t at) {
+    const size_t dimension = to->dimension, whole = dimension / LANES * LANES;
+    float rest[DIMENSION_MAX] __attribute__((aligned(64)));
+    float peaks[LANES] = {0}, squares[LANES] = {0};
+    double offsets[LANES] = {0};
+    for (size_t i = 0; i < whole; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) {
+            const float r = row[i + lane] - centre[i + lane], size = fabsf(r);
+            rest[i + lane] = r;
+            peaks[lane] = size > peaks[lane] ? size : peaks[lane];
+            offsets[lane] += (double)row[i + lane] * (double)centre[i + lane];
+        }
+    for (size_t i = whole; i < dimension; i++) {
+        rest[i] = row[i] - centre[i];
+        peaks[0] = fabsf(rest[i]) > peaks[0] ? fabsf(rest[i]) : peaks[0];
+        offsets[0] += (double)row[i] * (double)centre[i];
+    }
+    float peak = 0;
+    double offset = 0;
+    for (int lane = 0; lane < LANES; lane++) {
+        peak = peaks[lane] > peak ? peaks[lane] : peak;
+        offset += offsets[lane];
+    }
+    const float scale = peak > 1e-28f ? peak / 127 : 1, levels = peak > 1e-28f ? 127 / peak : 0;
+    int8_t *codes = to->codes + at * to->stride;
+    int32_t norms[LANES] = {0};
+    const float round = 12582912.0f; /* 1.5 x 2^23: adding it rounds to the nearest integer */
+    for (size_t i = 0; i < whole; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) {
+            const float level = rest[i + lane] * levels + round - round;
+            const float left = rest[i + lane] - scale * level;
+            squares[lane] += left * left;
+            norms[lane] += (int32_t)level * (int32_t)level;
+            codes[i + lane] = (int8_t)(int32_t)level;
+        }
+    for (size_t i = whole; i < dimension; i++) {
+        const float level = rest[i] * levels + round - round, left = rest[i] - scale * level;
+        squares[0] += left * left;
+        norms[0] += (int32_t)level * (int32_t)level;
+        codes[i] = (int8_t)(int32_t)level;
+    }
+    memset(codes + dimension, 0, to->stride - dimension);
+    float square = 0;
+    int64_t norm = 0;
+    for (int lane = 0; lane < LANES; lane++) square += squares[lane], norm += norms[lane];
+    to->scale[at] = scale;
+    to->offset[at] = (float)offset;
+    to->error[at] = sqrtf(square) * (1 + 1e-5f) + 4e-7f;
+    to->norm[at] = scale * sqrtf((float)norm) * (1 + 1e-5f);
+}
+
+/* Rotate 16 vectors at once, lane by lane: sign changes and Hadamard transforms of the largest
+ * power of two of dimensions, over the first and the last of them in turn, four times. */
+INLINE void rotate(Floats *values, size_t size, const float *flips) {
+    size_t power = 1;
+    while (2 * power <= size) power *= 2;
+    const float unit = 1 / sqrtf((float)power);
+    for (int round = 0; round < 4; round++) {
+        for (size_t i = 0; i < size; i++) values[i] *= flips[round * size + i];
+        Floats *at = values + (round % 2 ? size - power : 0);
+        for (size_t half = 1; half < power; half *= 2)
+            for (size_t i = 0; i < power; i += 2 * half)
+                for (size_t j = i; j < i + half; j++) {
+                    const Floats a = at[j], b = at[j + half];
+                    at[j] = a + b, at[j + half] = a - b;
+                }
+        for (size_t i = 0; i < power; i++) at[i] *= unit;
+    }
+}
+
+/* Sign bits and factors of up to 16 rows; the largest sqrt(1 - a^2) of them. */
+INLINE float encode_signs(const float *rows, size_t count, const float *centre,
+                          const Columns *to, size_t at, const float *flips) {
+    const size_t dimension = to->dimension, size = 64 * (size_t)to->words;
+    Floats values[SIGNS_MAX];
+    memset(values, 0, size * sizeof *values);
+    for (size_t lane = 0; lane < count; lane++)
+        for (size_t i = 0; i < dimension; i++)
+            values[i][lane] = rows[lane * dimension + i] - centre[i];
+    rotate(values, size, flips);
+    float sums[LANES] = {0}, squares[LANES] = {0};
+    for (size_t word = 0; word < to->words; word++) {
+        uint64_t bits[LANES] = {0};
+        for (size_t bit = 0; bit < 64; bit++)
+            for (int lane = 0; lane < LANES; lane++) {
+                const float value = values[64 * word + bit][lane];
+                bits[lane] |= (uint64_t)(value > 0) << bit;
+                sums[lane] += fabsf(value);
+                squares[lane] += value * value;
+            }
+        for (size_t lane = 0; lane < count; lane++)
+            to->signs[(at + lane) * to->words + word] = bits[lane];
+    }
+    float spread_max = 0;
+    for (size_t lane = 0; lane < count; lane++) {
+        const float flat = sums[lane] * sums[lane] / ((float)size * squares[lane]);
+        const int some = squares[lane] > 1e-20f;
+        const float spread = some && flat < 1 ? sqrtf(1 - flat) : 0;
+        to->factor[at + lane] = some ? squares[lane] / sums[lane] : 0;
+        spread_max = spread > spread_max ? spread : spread_max;
+    }
+    return spread_max;
+}
+
+INLINE void encode_all(const float *rows, size_t count, const float *centre, const float *flips,
+                       Columns *to) {
+    to->error_max = to->norm_max = to->spread_max = 0;
+    for (size_t i = 0; i < count; i++) {
+        encode_row(rows + i * to->dimension, centre, to, i);
+        to->error_max = to->error[i] > to->error_max ? to->error[i] : to->error_max;
+        to->norm_max = to->norm[i] > to->norm_max ? to->norm[i] : to->norm_max;
+    }
+    for (size_t i = 0; to->signs && i < count; i += LANES) {
+        const size_t some = count - i < LANES ? count - i : LANES;
+        const float spread =
+            encode_signs(rows + i * to->dimension, some, centre, to, i, flips);
+        to->spread_max = spread > to->spread_max ? spread : to->spread_max;
+    }
+}
+
+INLINE void rotate_one(float *vector, size_t size, const float *flips) {
+    Floats values[SIGNS_MAX];
+    memset(values, 0, size * sizeof *values);
+    for (size_t i = 0; i < size; i++) values[i][0] = vector[i];
+    rotate(values, size, flips);
+    for (size_t i = 0; i < size; i++) vector[i] = values[i][0];
+}
+
+/* ---------------------------------------------------------------- one set for each processor */
+
+typedef struct {
+    const char *name;
+    size_t (*scan)(const Part *, const Query *, Place *, Place, float, Survivor *, size_t);
+    void (*score)(const float *const *, size_t, const double *, size_t, float *);
+    void (*encode)(const float *, size_t, const float *, const float *, Columns *);
+    void (*rotate)(float *, size_t, const float *);
+} Set;
+
+#define SET(set, title, attribute, dots, flips)                                                   \
+    attribute static size_t scan_##set(const Part *parts, const Query *q, Place *begin,           \
+                                       Place end, float floor, Survivor *out, size_t capacity) {  \
+        return scan_all(parts, q, begin, end, floor, out, capacity, dots, flips);                 \
+    }                                                                                             \
+    attribute static void score_##set(const float *const *rows, size_t count,                     \
+                                      const double *probe, size_t dimension, float *out) {        \
+        score_all(rows, count, probe, dimension, out);                                            \
+    }                                                                                             \
+    attribute static void encode_##set(const float *rows, size_t count, const float *centre,      \
+                                       const float *flips_, Columns *to) {                        \
+        encode_all(rows, count, centre, flips_, to);                                              \
+    }                                                                                             \
+    attribute static void rotate_##set(float *vector, size_t size, const float *flips_) {         \
+        rotate_one(vector, size, flips_);                                                         \
+    }                                                                                             \
+    static const Set set = {title, scan_##set, score_##set, encode_##set, rotate_##set};
+
+static void dots_any(const int8_t *codes, size_t stride, size_t rows, const Query *q,
+                     int32_t *out) {
+    dots_plain(codes, stride, rows, q, out);
+}
+
+static void flips_any(const uint64_t *signs, size_t words, size_t rows, const Query *q,
+                      int32_t *out) {
+    flips_plain(signs, words, rows, q, out);
+}
+
+SET(portable, "portable", , dots_any, flips_any)
+#if defined(__x86_64__)
+SET(avx2, "avx2", __attribute__((target(AVX2))), dots_avx2, flips_avx2)
+SET(avx512, "avx512-vnni", __attribute__((target(AVX512))), dots_avx512, flips_avx512)
+#elif defined(__aarch64__)
+SET(neon, "neon-dotprod", __attribute__((target("arch=armv8.2-a+dotprod"))), dots_neon, flips_neon)
+#endif
+
+/* Set number `index` of those that this processor can run, the fastest first; NULL past the last. */
+static const Set *runnable(int index) {
+    const Set *sets[4];
+    int count = 0;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        sets[count++] = &avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt"))
+        sets[count++] = &avx2;
+#elif defined(__aarch64__)
+#if defined(__APPLE__)
+    sets[count++] = &neon;
+#elif defined(__linux__)
+    if (getauxval(AT_HWCAP) & (1 << 20)) sets[count++] = &neon; /* HWCAP_ASIMDDP */
+#endif
+#endif
+    sets[count++] = &portable;
+    return index >= 0 && index < count ? sets[index] : NULL;
+}
+
+#define EXPORT __attribute__((visibility("default")))
+
+#ifndef SOURCE_DIGEST
+#define SOURCE_DIGEST "" /* given by the build: SHA-256 of this file */
+#endif
+
+EXPORT const char *recollect_source(void) { return SOURCE_DIGEST; }
+
+EXPORT const char *recollect_set_name(int index) {
+    const Set *set = runnable(index);
+    return set ? set->name : NULL;
+}
+
+EXPORT size_t recollect_scan(int index, const Part *parts, const Query *q, Place *begin,
+                             const Place *end, float floor, Survivor *out, size_t capacity) {
+    return runnable(index)->scan(parts, q, begin, *end, floor, out, capacity);
+}
+
+EXPORT void recollect_score(int index, const Part *parts, const Survivor *survivors, size_t count,
+                            const double *probe, size_t dimension, float *out) {
+    const float *rows[BLOCK];
+    for (size_t from = 0; from < count; from += BLOCK) {
+        const size_t some = count - from < BLOCK ? count - from : BLOCK;
+        for (size_t i = 0; i < some; i++)
+            rows[i] = parts[survivors[from + i].part].templates +
+                      (size_t)survivors[from + i].row * dimension;
+        runnable(index)->score(rows, some, probe, dimension, out + from);
+    }
+}
+
+EXPORT void recollect_ids(const Part *parts, const Survivor *survivors, size_t count,
+                          uint8_t *out) {
+    for (size_t i = 0; i < count; i++)
+        memcpy(out + 16 * i, parts[survivors[i].part].ids + (size_t)16 * survivors[i].row, 16);
+}
+
+EXPORT void recollect_encode(int index, const float *rows, size_t count, const float *centre,
+                             const float *flips, Columns *to) {
+    runnable(index)->encode(rows, count, centre, flips, to);
+}
+
+EXPORT void recollect_rotate(int index, float *vector, size_t size, const float *flips) {
+    runnable(index)->rotate(vector, size, flips);
+}

@@ -1,0 +1,262 @@
+"""The compiled kernel, `_scan.c`: built with the package where there is a C compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from recollect.gallery.codes import (
+    DEVIATIONS,
+    ROUNDING,
+    Planes,
+    Query,
+    Widest,
+)
+from recollect.gallery.columns import code_bytes
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from recollect.gallery.codes import Centre
+    from recollect.gallery.columns import Bytes, Chunk, Floats
+    from recollect.gallery.scan import Rows, Survivors
+    from recollect.gallery.store import Template, Templates
+    from recollect.gallery.view import Span, View
+
+SOURCE: Final = Path(__file__).with_name("_scan.c")
+LIBRARY: Final = Path(__file__).with_name("_scan.so")
+
+DIMENSION_MAX: Final = 4096
+"""Longest template that the kernel has buffers for."""
+
+SIGNS_DIMENSIONS: Final = range(256, 1025)
+"""Dimensions with a first stage of sign bits. Below, one bit a dimension is too coarse."""
+
+BLOCK: Final = 256
+"""Rows that the kernel looks at together: it stops where fewer survivors have room."""
+
+ROTATION_SEED: Final = 20_240_609
+"""Of the one rotation for each dimension. Changing it only changes which codes are made."""
+
+
+def source_digest() -> str:
+    """Digest of the kernel's source beside this file, which the library must be built from."""
+    return hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+
+
+class _Query(ctypes.Structure):
+    """`Query` in `_scan.c`."""
+
+    _fields_ = (
+        ("codes", ctypes.c_void_p),
+        ("planes", ctypes.c_void_p),
+        ("stride", ctypes.c_uint32),
+        ("words", ctypes.c_uint32),
+        ("bias", ctypes.c_int32),
+        ("scale", ctypes.c_float),
+        ("length", ctypes.c_float),
+        ("error", ctypes.c_float),
+        ("base", ctypes.c_float),
+        ("rounding", ctypes.c_float),
+        ("step", ctypes.c_float),
+        ("plane_error", ctypes.c_float),
+        ("deviations", ctypes.c_float),
+    )
+
+
+class _Place(ctypes.Structure):
+    """`Place` in `_scan.c`."""
+
+    _fields_ = (("part", ctypes.c_uint32), ("row", ctypes.c_uint32))
+
+
+class _Columns(ctypes.Structure):
+    """`Columns` in `_scan.c`."""
+
+    _fields_ = (
+        ("codes", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("offset", ctypes.c_void_p),
+        ("error", ctypes.c_void_p),
+        ("norm", ctypes.c_void_p),
+        ("signs", ctypes.c_void_p),
+        ("factor", ctypes.c_void_p),
+        ("dimension", ctypes.c_uint32),
+        ("stride", ctypes.c_uint32),
+        ("words", ctypes.c_uint32),
+        ("error_max", ctypes.c_float),
+        ("norm_max", ctypes.c_float),
+        ("spread_max", ctypes.c_float),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NativeQuery(Query):
+    """A probe as the kernel reads it."""
+
+    planes: Planes | None
+    described: _Query
+
+
+class NativeKernel:
+    """The compiled kernel with one of its instruction sets.
+
+    Args:
+        index: which of the sets that this processor can run, 0 the fastest.
+        library: the shared library.
+
+    Raises:
+        OSError: there is no library, or it is for another machine or of another version.
+        IndexError: there are fewer sets.
+    """
+
+    def __init__(self, index: int = 0, library: Path = LIBRARY) -> None:
+        if not library.exists():
+            raise OSError("no compiled kernel: there was no C compiler when this was installed")
+        self._library = ctypes.CDLL(str(library))
+        self._library.recollect_source.restype = ctypes.c_char_p
+        if self._library.recollect_source().decode() != source_digest():
+            raise OSError("the compiled kernel is of another version: install recollect again")
+        self._library.recollect_set_name.restype = ctypes.c_char_p
+        self._library.recollect_scan.restype = ctypes.c_size_t
+        self._library.recollect_scan.argtypes = (
+            *(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+            *(ctypes.c_float, ctypes.c_void_p, ctypes.c_size_t),
+        )
+        self._library.recollect_score.argtypes = (
+            *(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t),
+            *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p),
+        )
+        self._library.recollect_ids.argtypes = (
+            *(ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p),
+        )
+        self._library.recollect_encode.argtypes = (
+            *(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p),
+            ctypes.c_void_p,
+        )
+        self._library.recollect_rotate.argtypes = (
+            *(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p),
+        )
+        name = self._library.recollect_set_name(index)
+        if name is None:
+            raise IndexError(f"this processor runs fewer than {index + 1} instruction sets")
+        self._index = index
+        self._flips: dict[int, npt.NDArray[np.float32]] = {}
+        self.name = f"native ({name.decode()})"
+
+    def keeps_signs(self, dimension: int) -> bool:
+        """Whether columns of this dimension should hold sign bits."""
+        return dimension in SIGNS_DIMENSIONS
+
+    def bytes_scanned(self, dimension: int) -> int:
+        """Bytes of a row that a search usually reads."""
+        codes = code_bytes(dimension)
+        return codes // 8 + 8 if self.keeps_signs(dimension) else codes + 8
+
+    def encode(self, templates: Templates, centre: Centre, chunk: Chunk, rows: slice) -> Widest:
+        """Fill the columns of rows, templates and ids apart."""
+        count, dimension = templates.shape
+        assert dimension <= DIMENSION_MAX
+        templates = np.ascontiguousarray(templates, np.float32)
+        stride = code_bytes(dimension)
+        signed = chunk.signs is not None
+        addresses = chunk.column_addresses(rows.start)
+        to = _Columns(*addresses[:7], dimension, stride, stride // 64 if signed else 0)
+        self._library.recollect_encode(
+            self._index,
+            templates.ctypes.data,
+            count,
+            centre.vector.ctypes.data,
+            self._rotation(stride).ctypes.data if signed else None,
+            ctypes.addressof(to),
+        )
+        return Widest(to.error_max, to.norm_max, to.spread_max)
+
+    def query(self, probe: Template, centre: Centre) -> NativeQuery:
+        """Prepare a probe."""
+        plain = Query.of(probe, centre)
+        stride = len(plain.codes)
+        planes = None
+        if self.keeps_signs(len(probe)):
+            rotated = np.zeros(stride, np.float32)
+            rotated[: len(probe)] = plain.rest
+            self._library.recollect_rotate(
+                self._index, rotated.ctypes.data, stride, self._rotation(stride).ctypes.data
+            )
+            planes = Planes.of(rotated)
+        described = _Query(
+            codes=plain.codes.ctypes.data,
+            planes=None if planes is None else planes.bits.ctypes.data,
+            stride=stride,
+            words=0 if planes is None else stride // 64,
+            bias=128 * int(plain.codes.sum(dtype=np.int64)),
+            scale=plain.scale,
+            length=plain.length,
+            error=plain.error,
+            base=plain.base,
+            rounding=ROUNDING,
+            step=0 if planes is None else planes.step,
+            plane_error=0 if planes is None else planes.error,
+            deviations=DEVIATIONS,
+        )
+        values: dict[str, Any] = {field.name: getattr(plain, field.name) for field in fields(Query)}
+        return NativeQuery(**values, planes=planes, described=described)
+
+    def sift(self, view: View, span: Span, query: Query, survivors: Survivors) -> None:
+        """Add to the survivors every live row of a span that may reach their floor."""
+        assert isinstance(query, NativeQuery)
+        place = _Place(span.part, span.row)
+        end = _Place(span.end_part, span.end_row)
+        descriptions = view.descriptions()
+        while True:
+            room = survivors.room(BLOCK)
+            count = self._library.recollect_scan(
+                self._index,
+                descriptions,
+                ctypes.addressof(query.described),
+                ctypes.addressof(place),
+                ctypes.addressof(end),
+                survivors.floor,
+                room.ctypes.data,
+                len(room),
+            )
+            survivors.took(count)
+            if (place.part, place.row) >= (end.part, end.row):
+                return
+
+    def ids(self, view: View, rows: Rows) -> Bytes:
+        """Read the ids of rows, shape (count, 16)."""
+        out = np.empty((len(rows), 16), np.uint8)
+        self._library.recollect_ids(
+            view.descriptions(), rows.ctypes.data, len(rows), out.ctypes.data
+        )
+        return out
+
+    def scores(self, view: View, rows: Rows, query: Query) -> Floats:
+        """Score rows canonically, shape (count,), from the column of templates."""
+        out = np.empty(len(rows), np.float32)
+        probe = query.probe.astype(np.float64)
+        self._library.recollect_score(
+            self._index,
+            view.descriptions(),
+            rows.ctypes.data,
+            len(rows),
+            probe.ctypes.data,
+            len(probe),
+            out.ctypes.data,
+        )
+        return out
+
+    def _rotation(self, size: int) -> npt.NDArray[np.float32]:
+        """The sign changes of the rotation: four rounds of `size`, each 1 or -1."""
+        flips = self._flips.get(size)
+        if flips is None:
+            # Raw bits, because NumPy promises the same ones in every version.
+            bits = np.random.PCG64(ROTATION_SEED).random_raw(4 * size) & 1
+            flips = self._flips[size] = (1 - 2 * bits.astype(np.float32)).astype(np.float32)
+        return flips
