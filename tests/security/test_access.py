@@ -211,6 +211,22 @@ def test_an_arn_that_is_no_collection_is_not_found_by_those_who_may_look(operati
         authorise(caller(allow("rekognition:*", STAFF)), operation, {"ResourceArn": arn})
 
 
+def test_a_deny_that_names_one_region_cannot_be_walked_around_by_signing_for_another():
+    for region in (REGION, "us-east-1", "us-*", "us-????-1", "*"):
+        denied = deny("*", f"arn:aws:rekognition:{region}:{ACCOUNT}:collection/staff")
+        who = caller(allow("*"), denied)
+        with pytest.raises(AccessDeniedException, match="explicit deny"):
+            authorise(who, "SearchFaces")
+        authorise(who, "SearchFaces", params("SearchFaces", "guests"))
+
+
+def test_an_allow_that_names_one_region_is_for_that_region():
+    elsewhere = STAFF.replace(REGION, "us-east-1")
+
+    with pytest.raises(AccessDeniedException):
+        authorise(caller(allow("*", elsewhere)), "SearchFaces")
+
+
 # Tags -----------------------------------------------------------------------------------------
 
 

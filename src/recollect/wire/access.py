@@ -166,9 +166,11 @@ def require(
             _refusal(caller, action, resource) + f" because a policy cannot be read: {error}"
         ) from error
     context = _context(caller, now) | dict(requested or {})
+    regions = frozenset[str]().union(*(policy.regions for policy in policies))
     if any(key.startswith("aws:resourcetag/") for policy in policies for key in policy.keys):
         context |= tag_keys("aws:resourcetag/", tags())
-    decision = evaluate(policies, Request(action, resource, context))
+    request = Request(action, resource, context, _in_other_regions(resource, regions))
+    decision = evaluate(policies, request)
     if decision.allowed:
         return
     raise AccessDeniedException(
@@ -192,6 +194,18 @@ def tag_keys(prefix: str, tags: Mapping[str, str]) -> dict[str, list[str]]:
     for name, value in tags.items():
         keys.setdefault(prefix + name.lower(), []).append(value)
     return keys
+
+
+def _in_other_regions(resource: str, regions: AbstractSet[str]) -> tuple[str, ...]:
+    """What the same collection is called in the regions that a policy speaks of.
+
+    All regions see the same collections here and a caller signs for whichever it likes, so a Deny
+    that names one region has to hold in all, or it could be walked around.
+    """
+    fields = resource.split(":", 5)
+    if fields[:3] != ["arn", "aws", "rekognition"]:
+        return ()
+    return tuple(":".join((*fields[:3], region, *fields[4:])) for region in sorted(regions))
 
 
 def _context(caller: Caller, now: float) -> dict[str, Sequence[str]]:

@@ -31,6 +31,7 @@ CHARS_MAX = 20_480
 
 _VERSIONS = ("2012-10-17", "2008-10-17")
 _ACTION = re.compile(r"\*|\*:\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+")
+_ARN = re.compile(r"arn:[^:]*:[a-z0-9-]+:")
 _SID = re.compile(r"[A-Za-z0-9]*")
 
 
@@ -53,6 +54,8 @@ class Request:
     resource: str
     """An ARN, or `*` for an action that concerns no resource."""
     context: Context
+    aliases: tuple[str, ...] = ()
+    """Other names of the resource: a Deny that names one counts, an Allow does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +87,17 @@ class _Statement:
     conditions: tuple[Condition | Absence, ...]
 
     def applies(self, request: Request) -> bool | None:
-        context = request.context
-        action, resource = request.action.lower(), request.resource
+        context, action = request.context, request.action.lower()
         about_action = any_of(pattern.matches(action, context) for pattern in self.actions)
         # Named where naming excludes, or not named where naming includes.
         if about_action is self.other_actions:
             return False
-        about_resource = any_of(pattern.matches(resource, context) for pattern in self.resources)
+        names = [request.resource]
+        if not self.allows and not self.other_resources:
+            names += request.aliases
+        about_resource = any_of(
+            pattern.matches(name, context) for name in names for pattern in self.resources
+        )
         if self.other_resources:
             about_resource = inverse(about_resource)
         # Most statements are about something else; only the rest look at the conditions.
@@ -106,6 +113,8 @@ class Policy:
     statements: tuple[_Statement, ...]
     keys: frozenset[str]
     """The condition keys it looks at, in lower case."""
+    regions: frozenset[str]
+    """One region for each way in which its resources name regions; `eu-` for `eu-*`."""
 
     @staticmethod
     def parse(text: str) -> Policy:
@@ -186,7 +195,7 @@ def _document(document: Any) -> Policy:
     sids = [statement.sid for statement in statements if statement.sid]
     if len(set(sids)) < len(sids):
         raise PolicyError("Statement: a Sid stands twice")
-    return Policy(statements, frozenset(keys))
+    return Policy(statements, frozenset(keys), _regions(listed))
 
 
 def _statement(statement: Any, where: str, variables: bool, keys: set[str]) -> _Statement:
@@ -221,9 +230,9 @@ def _statement(statement: Any, where: str, variables: bool, keys: set[str]) -> _
 def _elements(value: Any, where: str, *, needed: set[str], allowed: set[str]) -> None:
     if not isinstance(value, dict):
         raise PolicyError(f"{where}: an object is needed")
-    for name in needed - value.keys():
+    for name in sorted(needed - value.keys()):
         raise PolicyError(f"{where}: {name} is missing")
-    for name in value.keys() - needed - allowed:
+    for name in sorted(value.keys() - needed - allowed):
         # Principal and NotPrincipal belong to policies of resources; ours belong to a key.
         raise PolicyError(f"{where}: the element {name!r} is not known here")
 
@@ -252,10 +261,10 @@ def _action(text: str, where: str) -> Pattern:
 
 def _resource(text: str, where: str, variables: bool, keys: set[str]) -> Pattern:
     # A shorter ARN can only be meant where its last field is wild and so covers the others.
-    whole = text.startswith("arn:") and (text.count(":") >= 5 or text.endswith("*"))
+    whole = _ARN.match(text) and (text.count(":") >= 5 or text.endswith("*"))
     if text != "*" and not whole:
         raise PolicyError(
-            f"{where}: {text!r} is neither * nor an ARN, "
+            f"{where}: {text!r} is neither * nor an ARN with the name of a service, "
             "e.g. 'arn:aws:rekognition:*:*:collection/staff'"
         )
     try:
@@ -263,6 +272,18 @@ def _resource(text: str, where: str, variables: bool, keys: set[str]) -> Pattern
         return Pattern(text, wildcards=True, variables=variables)
     except ValueError as error:
         raise PolicyError(f"{where}: {error}") from error
+
+
+def _regions(statements: list[dict[str, Any]]) -> frozenset[str]:
+    texts = [
+        text
+        for statement in statements
+        for name in ("Resource", "NotResource")
+        if name in statement
+        for text in _texts(statement, name, "")
+    ]
+    fields = [text.split(":")[3] for text in texts if text.count(":") >= 5]
+    return frozenset(field.replace("*", "").replace("?", "a") for field in fields)
 
 
 def _conditions(
