@@ -174,6 +174,24 @@ def test_what_is_unusual_but_right_is_answered(server, name):
         assert still_open(sock)
 
 
+def test_nothing_that_may_be_misread_ever_reaches_the_application_whole():
+    reached = []
+
+    async def app(scope, receive, send):
+        while scope["type"] == "http":
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            if not message["more_body"]:
+                reached.append((name, scope))
+                break
+
+    with running(app) as server:
+        for name, request in MISREAD.items():
+            say(server.port, request, 0.05)
+    assert reached == []
+
+
 def test_one_connection_carries_many_calls(server):
     with connect(server.port) as sock:
         for _ in range(20):
@@ -231,6 +249,14 @@ def test_who_sends_too_much_gets_to_read_why(server, close, chunked):
             assert still_open(sock)
             sock.sendall(post())
             assert statuses(sock.recv(65536)) == [200]
+
+
+@pytest.mark.parametrize("name", ["two hosts", "two lengths", "too many headers"])
+def test_who_is_misread_in_front_of_a_long_body_gets_to_read_why(server, name):
+    for _ in range(3):
+        with connect(server.port) as sock:
+            sock.sendall(MISREAD[name] + b"x" * 6_000_000)
+            assert statuses(reply(sock)) in [[400], [431]]
 
 
 def test_an_endless_body_is_cut_off(app, monkeypatch):

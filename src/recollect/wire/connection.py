@@ -171,7 +171,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(SerializationException("The request is not HTTP/1.1"))
         else:
-            # Checked behind the parser too, because a header without end never reaches it.
+            # By pieces as they arrive: a header without end never reaches the parser's callbacks.
             if self._state is State.HEADER and self._header_bytes > self.limits.header_bytes_max:
                 self._refuse(RequestHeaderTooLargeException("The header is too large"))
 
@@ -204,9 +204,6 @@ class Connection(HttpToolsProtocol):
         """Check the header as a whole and hand the request to the application."""
         if self._surplus:
             return
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > self.limits.header_bytes_max:
-            raise Refused(RequestHeaderTooLargeException("The header is too large"))
         self._check_headers()
         self._header_bytes = self._body_bytes = 0
         seconds = STOPPING_S if self._stopping else self.limits.body_deadline_s

@@ -19,6 +19,7 @@ class Limits:
     header_deadline_s: float = 10.0
     """From the connection, or the first byte of a later request, to the end of the header."""
     header_bytes_max: int = 64 * 1024
+    """Counted after each piece that arrives, so a header may be one piece longer."""
     header_count_max: int = 100
     body_deadline_s: float = 25.0
     """From the header to the end of the body, for a body that does not move."""
