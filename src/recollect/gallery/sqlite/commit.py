@@ -57,6 +57,14 @@ class _Write(Generic[T]):
         self.done = False
 
 
+class _MetDamage(Exception):
+    """A write met a page that does not carry what was written to it."""
+
+    def __init__(self, write: _Write[object]) -> None:
+        super().__init__()
+        self.write = write
+
+
 class Volume:
     """The disk under a store's files: well, full, or broken for good.
 
@@ -116,7 +124,7 @@ class GroupCommit:
         self._waiting: list[_Write[object]] = []
         self._turn = threading.Lock()
         self._log_pages, self._log_pages_max = 0, LOG_PAGES_MAX
-        database.writer.set_wal_hook(self._measure_log)
+        self._attach()
         self.erased = False
         """Whether something was deleted whose bytes may still lie in the log."""
 
@@ -204,11 +212,11 @@ class GroupCommit:
 
     def _transaction(self, batch: Sequence[_Write[object]]) -> Exception | None:
         """Try a batch; the error that befell all of it, or None."""
-        if not batch:
-            return None
+        sql = self._database.writer
         if self._volume.stopped is not None:
             return InternalServerError(self._volume.stopped)
-        sql = self._database.writer
+        if not batch:
+            return None
         try:
             sql.execute("BEGIN IMMEDIATE")
             for write in batch:
@@ -220,6 +228,11 @@ class GroupCommit:
         except apsw.BusyError:
             self._roll_back()
             return ThrottlingException()
+        except _MetDamage as damage:
+            # After a damaged page a connection is of no further use. The others try again.
+            self._database.renew_writer()
+            self._attach()
+            return self._transaction([write for write in batch if write is not damage.write])
         except Exception:
             log.exception("a commit failed: nothing more is written")
             self._volume.stopped = STOPPED
@@ -239,12 +252,14 @@ class GroupCommit:
             write.result = write.work(transaction)
         except (apsw.FullError, apsw.IOError):
             raise
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            write.error = Damaged(f"{self._database.path.name} holds a damaged page: {error}")
+            raise _MetDamage(write) from error
         except Exception as error:
             if not sql.in_transaction:
                 raise
             sql.execute("ROLLBACK TO write")
-            damaged = isinstance(error, apsw.CorruptError | apsw.NotADBError)
-            write.error = Damaged(f"a damaged page was met: {error}") if damaged else error
+            write.error = error
         else:
             write.changes = transaction.changes
         sql.execute("RELEASE write")
@@ -272,6 +287,9 @@ class GroupCommit:
             self._log_pages, self._log_pages_max = 0, LOG_PAGES_MAX
             if truncate:
                 self.erased = False
+
+    def _attach(self) -> None:
+        self._database.writer.set_wal_hook(self._measure_log)
 
     def _measure_log(self, _: apsw.Connection, __: str, pages: int) -> int:
         self._log_pages = pages

@@ -96,8 +96,7 @@ class Database:
         self._lock = threading.Lock()
         try:
             path.touch(mode=0o600)
-            self.writer = self._connect()
-            self.writer.pragma("cache_size", -WRITER_CACHE_KIB)
+            self.writer = self._connect(WRITER_CACHE_KIB)
             self._migrate(schema)
         except (apsw.Error, OSError) as error:
             raise StoreUnusable(f"{path} cannot be opened: {error}") from error
@@ -112,20 +111,26 @@ class Database:
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is None:
-            connection = self._connect()
+            connection = self._connect(READER_CACHE_KIB)
             connection.pragma("query_only", 1)
-            connection.pragma("cache_size", -READER_CACHE_KIB)
         try:
             connection.execute("BEGIN")
-            yield Sql(connection)
-        except (apsw.CorruptError, apsw.NotADBError) as error:
-            raise Damaged(f"{self.path.name} holds a damaged page: {error}") from error
-        finally:
-            # A connection that cannot end its transaction is of no further use.
-            if connection.in_transaction:
+            try:
+                yield Sql(connection)
+            finally:
                 connection.execute("COMMIT")
-            with self._lock:
-                self._idle.append(connection)
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            self._let_go(connection)
+            raise Damaged(f"{self.path.name} holds a damaged page: {error}") from error
+        except BaseException:
+            self._take_back(connection)
+            raise
+        self._take_back(connection)
+
+    def renew_writer(self) -> None:
+        """Put a new connection in the place of a writer that met a damaged page."""
+        self._let_go(self.writer)
+        self.writer = self._connect(WRITER_CACHE_KIB)
 
     def checkpoint(self, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> bool:
         """Carry the log into the file; true where all of it was, and the log is empty after
@@ -142,13 +147,23 @@ class Database:
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in (*idle, self.writer):
-            try:
-                connection.close()
-            except apsw.Error:
-                # What the log holds is carried over at the next start.
-                log.exception("%s was not closed well", self.path.name)
+            self._let_go(connection)
 
-    def _connect(self) -> apsw.Connection:
+    def _let_go(self, connection: apsw.Connection) -> None:
+        try:
+            connection.close()
+        except apsw.Error:
+            # Nothing is lost: what the log holds is carried over at the next start.
+            log.exception("%s was not closed well", self.path.name)
+
+    def _take_back(self, connection: apsw.Connection) -> None:
+        if connection.in_transaction:
+            self._let_go(connection)
+            return
+        with self._lock:
+            self._idle.append(connection)
+
+    def _connect(self, cache_kib: int) -> apsw.Connection:
         connection = apsw.Connection(
             str(self.path), apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, self._vfs
         )
@@ -160,6 +175,7 @@ class Database:
             connection.pragma("page_size", PAGE_BYTES)
             # Reads the first page, so a wrong key is found before anything is written.
             connection.pragma("schema_version")
+            connection.pragma("cache_size", -cache_kib)
             for name, value in SETTINGS.items():
                 connection.pragma(name, value)
                 assert connection.pragma(name) == value, f"{name} did not become {value}"

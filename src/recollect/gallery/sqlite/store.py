@@ -81,6 +81,9 @@ class SQLiteStore(Collections, Users, Keys):
             if exclusive:
                 with self._database.reading() as sql:
                     self._keyring.keep(uid for (uid,) in sql.rows("SELECT uid FROM collection"))
+        except crypt.Damaged as error:
+            self._unlock()
+            raise StoreUnusable(f"{folder} cannot be opened: {error}") from error
         except BaseException:
             self._unlock()
             raise

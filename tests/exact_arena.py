@@ -1,0 +1,45 @@
+"""An index of one matrix product: what the arena has to equal, without its haste."""
+
+import numpy as np
+
+from recollect.gallery.store import Candidate
+
+
+class ExactArena:
+    """The arena's interface over dictionaries."""
+
+    def __init__(self):
+        self.spaces = {}
+        self.sequences = {}
+
+    def open(self, space, dimension, centre):
+        assert space not in self.spaces
+        self.spaces[space] = {}
+        self.sequences[space] = 0
+
+    def load(self, space, ids, templates):
+        self.spaces[space].update(zip(ids, templates, strict=True))
+
+    def publish(self, space, sequence, added, removed):
+        for i in removed:
+            self.spaces[space].pop(i, None)
+        self.spaces[space].update(added)
+        self.sequences[space] = sequence
+
+    def sequence(self, space):
+        return self.sequences[space]
+
+    def search(self, space, probe, *, count_max, score_min, exclude=None):
+        scored = [
+            (float(np.dot(template, probe)), i)
+            for i, template in self.spaces[space].items()
+            if i != exclude
+        ]
+        best = sorted((-score, i) for score, i in scored if score >= score_min)
+        return [Candidate(i, -score) for score, i in best[:count_max]]
+
+    def drop(self, space):
+        del self.spaces[space], self.sequences[space]
+
+    def close(self):
+        self.spaces.clear()
