@@ -129,8 +129,8 @@ MISREAD = {
     "two authorizations": post(headers=[b"Authorization: a", b"authorization: b"]),
     "two types": post(headers=[b"Content-Type: application/json"]),
     "too many headers": HOST + b"A: b\r\n" * 100 + b"\r\n",
-    "a header without end": HOST + b"X-A: " + b"a" * 70_000,
-    "a long path": b"POST /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n",
+    "a header without end": HOST + b"X-A: " + b"a" * 400_000,
+    "a long path": b"POST /" + b"a" * 400_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n",
 }  # fmt: skip
 
 
@@ -187,8 +187,8 @@ def test_nothing_that_may_be_misread_ever_reaches_the_application_whole():
                 break
 
     with running(app) as server:
-        for name, request in MISREAD.items():
-            say(server.port, request, 0.05)
+        for name in MISREAD:
+            say(server.port, MISREAD[name], 0.05)
     assert reached == []
 
 
