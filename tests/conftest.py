@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from botocore.config import Config
 
-from recollect import app
+from recollect import app, truth
 from recollect.settings import Settings
 from toys import ToyPack
 
@@ -55,7 +55,7 @@ class Running:
     def key(self, *statements, name="somebody", **more):
         """A key whose policy has these statements."""
         policy = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-        return app.make_key(
+        return truth.make_key(
             self.server.store,
             account=self.server.settings.account,
             name=name,

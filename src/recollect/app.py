@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
-import secrets
 import time
-import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +23,10 @@ from recollect import __version__, telemetry, trail
 from recollect.gallery import crypt
 from recollect.gallery.arena import Arena
 from recollect.gallery.gallery import Galleries
-from recollect.gallery.sqlite import SQLiteStore
-from recollect.gallery.store import AccessKey
 from recollect.operations import collections, faces, images, search, tags, users
 from recollect.operations.service import Parts, Service
 from recollect.settings import SettingError, models_folder
+from recollect.truth import ROOT_POLICY, make_key, master_key, open_store
 from recollect.vision.header import Limits as PictureLimits
 from recollect.vision.image import Decoder
 from recollect.vision.pack import load as load_pack
@@ -53,13 +50,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("recollect")
 console = Console(stderr=True)
-
-ROOT_POLICY = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
-    }
-)
 
 OPERATIONS: Mapping[str, Callable[[Service, Any], dict[str, Any]]] = {
     "AssociateFaces": users.associate_faces,
@@ -101,56 +91,6 @@ class Server:
     def close(self) -> None:
         """Let go of files, threads and child processes, last opened first."""
         self.opened.close()
-
-
-def master_key(settings: Settings) -> bytes:
-    """The key that everything at rest hangs on."""
-    return crypt.master_key(
-        settings.master_key_file or settings.data / "master.key",
-        given=settings.master_key,
-        command=settings.master_key_command,
-    )
-
-
-def open_store(settings: Settings, *, exclusive: bool = True) -> Store:
-    """Open the truth; `exclusive` for the one process that serves it."""
-    if not exclusive and not settings.data.exists():
-        raise SettingError(f"{settings.data} does not exist: the first `recollect serve` makes it")
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return SQLiteStore(
-        settings.data,
-        master_key(settings),
-        clock=time.time,
-        ids=lambda: str(uuid.uuid4()),
-        exclusive=exclusive,
-    )
-
-
-def make_key(
-    store: Store,
-    *,
-    account: str,
-    name: str,
-    policies: tuple[str, ...],
-    bearer_key: bool = False,
-    expires_s: float | None = None,
-) -> AccessKey:
-    """Make and store an access key; its secret is in the answer and nowhere else in clear."""
-    now = time.time()
-    temporary = expires_s is not None
-    key = AccessKey(
-        key_id=("ASIA" if temporary else "AKIA") + secrets.token_hex(8).upper(),
-        secret=secrets.token_urlsafe(30),
-        account=account,
-        name=name,
-        policies=policies,
-        bearer=bearer_key,
-        session_token=secrets.token_urlsafe(96) if temporary and not bearer_key else None,
-        expires_at=now + expires_s if expires_s is not None else None,
-        created_at=now,
-    )
-    store.add_key(key)
-    return key
 
 
 def load_packs(settings: Settings) -> dict[str, ModelPack]:

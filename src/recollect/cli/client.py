@@ -75,7 +75,7 @@ class Client:
         self.url = url
         self.region = region
         self._key_id, self._secret, self._session_token = key_id, secret, session_token
-        self._path = parts.path.rstrip("/") + "/"
+        self.path = parts.path.rstrip("/") + "/"
         self._host = parts.netloc.rpartition("@")[2]
         self._attempts, self._timeout_s, self._sleep = attempts, timeout_s, sleep
         kind = (
@@ -126,14 +126,27 @@ class Client:
 
     def signed(self, operation: str, body: bytes, now: float | None = None) -> dict[str, str]:
         """The headers of a signed call, for those who send it by their own means."""
+        described = {"content-type": CONTENT_TYPE, "x-amz-target": f"{TARGET}.{operation}"}
+        return self._signed("POST", self.path, described, body, now)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Read one of the server's pages, `/metrics` and the like: status and text."""
+        headers = self._signed("GET", path, {}, b"")
+        status, _, answer = self._exchange("GET", path, b"", headers)
+        return status, answer.decode("utf-8", "replace")
+
+    def _signed(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        now: float | None = None,
+    ) -> dict[str, str]:
         return sigv4.sign(
-            "POST",
-            self._path,
-            {
-                "host": self._host,
-                "content-type": CONTENT_TYPE,
-                "x-amz-target": f"{TARGET}.{operation}",
-            },
+            method,
+            path,
+            {"host": self._host, **headers},
             body,
             key_id=self._key_id,
             secret=self._secret,
@@ -141,11 +154,6 @@ class Client:
             now=time.time() if now is None else now,
             session_token=self._session_token,
         )
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Read one of the server's unsigned pages, `metrics` and the like: status and text."""
-        status, _, answer = self._exchange("GET", self._path + path.lstrip("/"), b"", {})
-        return status, answer.decode("utf-8", "replace")
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -159,7 +167,7 @@ class Client:
 
     def _call_once(self, operation: str, body: bytes) -> dict[str, Any]:
         headers = self.signed(operation, body)
-        status, answer_headers, answer = self._exchange("POST", self._path, body, headers)
+        status, answer_headers, answer = self._exchange("POST", self.path, body, headers)
         request_id = answer_headers.get("x-amzn-requestid", "")
         try:
             document = msgspec.json.decode(answer) if answer else {}

@@ -46,11 +46,11 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and print its secret, once; a running server knows it at once."""
-    from recollect import app
+    from recollect import truth
 
     document = _policy_document(policy)
     with _store(load({"data": data})) as (store, settings):
-        key = app.make_key(
+        key = truth.make_key(
             store,
             account=account or settings.account,
             name=name,
@@ -121,11 +121,11 @@ def delete(key_id: KeyArgument, data: DataOption = None) -> None:
 @key_app.command("rotate")
 def rotate(key_id: KeyArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Make a second key of the same user and policies; disable the old one when it is unused."""
-    from recollect import app
+    from recollect import truth
 
     with _store(load({"data": data})) as (store, _):
         old = _key(store, key_id)
-        key = app.make_key(
+        key = truth.make_key(
             store, account=old.account, name=old.name, policies=old.policies, bearer_key=old.bearer
         )
     shown = {"AccessKeyId": key.key_id, "SecretAccessKey": key.secret, "UserName": key.name}
@@ -192,9 +192,9 @@ def simulate(
 @contextmanager
 def _store(settings: Settings) -> Iterator[tuple[Store, Settings]]:
     """The data folder's store, beside a server that may be running."""
-    from recollect import app
+    from recollect import truth
 
-    store = app.open_store(settings, exclusive=False)
+    store = truth.open_store(settings, exclusive=False)
     try:
         yield store, settings
     finally:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from recollect import __version__
-from recollect.cli import intake, keys, models
+from recollect.cli import intake, keys, measure, models
 from recollect.settings import SettingError, load
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(keys.policy_app, name="policy")
 app.add_typer(models.app, name="models")
 app.command("import")(intake.import_)
 app.command("search")(intake.search)
+app.command("evaluate")(measure.evaluate)
 
 errors = Console(stderr=True)
 
