@@ -68,7 +68,7 @@ def evaluate(
         planned = result.searches[-2]
         result.document["sizes"].append(
             {
-                "title": f"search in {table.name}",
+                "title": f"Search in {table.name}",
                 "threshold": result.default_threshold,
                 "rows": figures.by_size(planned.mate, planned.mated_size_px, result.cut),
             }
@@ -100,6 +100,7 @@ def _one_set(
         observed.compared(f"{table.name}, pair list", person, scores, _places(table))
         for table in data.pairs
         if table.set_name == name
+        and len(table.pairs) < len(everything.mated_pair) + len(everything.nonmated_pair)
     ]
     for seen in (*tables, everything):
         if len(seen.mated) or len(seen.nonmated):
@@ -113,7 +114,7 @@ def _one_set(
     smaller_px = np.minimum(size_px[first], size_px[second])
     result.document["sizes"].append(
         {
-            "title": f"comparisons of {name}",
+            "title": f"Comparisons of {name}",
             "threshold": result.default_threshold,
             "rows": figures.by_size(everything.mated, smaller_px, result.cut),
         }

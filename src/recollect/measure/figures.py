@@ -12,7 +12,7 @@ from recollect.measure import metrics
 from recollect.measure.resample import intervals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from recollect.measure.metrics import Numbers
     from recollect.measure.observed import Comparisons, Searches
@@ -67,9 +67,16 @@ class Reckoning:
             track=lambda draws: self.track(draws, f"intervals of {title}", self.resamples),
         )
         return {
-            name: {"value": _plain(value), "low": _plain(low), "high": _plain(high), "of": count}
-            for (name, count), value, (low, high) in zip(of.items(), values, bounds, strict=True)
+            name: _figure(value, bound, count)
+            for (name, count), value, bound in zip(of.items(), values, bounds, strict=True)
         }
+
+
+def _figure(value: float, bound: tuple[float, float], count: int) -> Figure:
+    # Where no trial failed, or every one, drawing again shows the same: it cannot say how rare
+    # the other outcome is, and an interval of no width would claim that it never happens.
+    low, high = (math.nan, math.nan) if value in (0, 1) else bound
+    return {"value": _plain(value), "low": _plain(low), "high": _plain(high), "of": count}
 
 
 def verification(
@@ -95,9 +102,7 @@ def verification(
         return values
 
     figures = reckoning.figures(seen.people_count, of, statistic, seen.title)
-    for rate in FMRS:
-        if rate not in rates:
-            figures[f"TAR at FMR {rate:g}"] = _too_few(len(seen.nonmated), "comparisons", rate)
+    at_rates = _at_every_rate(figures, "TAR at FMR", FMRS, len(seen.nonmated))
     finite = seen.mated[np.isfinite(seen.mated)]
     return {
         "title": seen.title,
@@ -111,7 +116,7 @@ def verification(
             f"FMR {rate:g}": _plain(cut)
             for rate, cut in zip(rates, metrics.thresholds_at(seen.nonmated, rates), strict=True)
         },
-        "figures": figures,
+        "figures": at_rates | figures,
     }
 
 
@@ -121,26 +126,24 @@ def identification(
     """Rank-1, FNIR at fixed FPIRs, FPIR and FNIR at fixed thresholds; R = 1."""
     mate = metrics.within_rank(seen.mate, seen.rank, 1)
     rates = [rate for rate in FPIRS if metrics.carries(len(seen.best), rate)]
-    of = {"rank-1": len(mate)}
-    of |= {f"FNIR at FPIR {rate:g}": len(mate) for rate in rates}
+    of = {f"FNIR at FPIR {rate:g}": len(mate) for rate in rates}
+    of["rank-1"] = len(mate)
     for name in thresholds:
         of |= {f"FPIR at {name}": len(seen.best), f"FNIR at {name}": len(mate)}
 
     def statistic(drawn: Numbers | None) -> list[float]:
         of_mated = None if drawn is None else drawn[seen.mated_person]
         of_nonmated = None if drawn is None else drawn[seen.nonmated_person]
-        values = [metrics.share_reaching(mate, metrics.MISSING, of_mated)]
-        for cut in metrics.thresholds_at(seen.best, rates, of_nonmated):
-            values.append(1 - metrics.share_reaching(mate, cut, of_mated))
+        cuts = metrics.thresholds_at(seen.best, rates, of_nonmated)
+        values = [1 - metrics.share_reaching(mate, cut, of_mated) for cut in cuts]
+        values.append(metrics.share_reaching(mate, metrics.MISSING, of_mated))
         for threshold in thresholds.values():
             values.append(metrics.share_reaching(seen.best, threshold, of_nonmated))
             values.append(1 - metrics.share_reaching(mate, threshold, of_mated))
         return values
 
     figures = reckoning.figures(seen.people_count, of, statistic, seen.title)
-    for rate in FPIRS:
-        if rate not in rates:
-            figures[f"FNIR at FPIR {rate:g}"] = _too_few(len(seen.best), "searches", rate)
+    at_rates = _at_every_rate(figures, "FNIR at FPIR", FPIRS, len(seen.best))
     return {
         "title": seen.title,
         "N": seen.enrolled_count,
@@ -152,7 +155,7 @@ def identification(
             for rate, cut in zip(rates, metrics.thresholds_at(seen.best, rates), strict=True)
         },
         "rank": metrics.match_characteristic(seen.rank, RANK_MAX),
-        "figures": figures,
+        "figures": at_rates | figures,
     }
 
 
@@ -168,12 +171,19 @@ def by_size(scores: Numbers, size_px: Numbers, threshold: float) -> list[dict[st
     return rows
 
 
-def _too_few(count: int, what: str, rate: float) -> Figure:
-    least = math.ceil(metrics.ERRORS_MIN / rate)
+def _at_every_rate(
+    figures: Mapping[str, Figure], name: str, rates: Sequence[float], nonmated_count: int
+) -> dict[str, Figure]:
+    """The figures at fixed rates in their order; why there is none where the data is too small."""
     return {
-        "value": None,
-        "of": count,
-        "why": f"{count} non-mated {what} cannot carry {rate:g}: it takes {least}",
+        f"{name} {rate:g}": figures.get(f"{name} {rate:g}")
+        or {
+            "value": None,
+            "of": nonmated_count,
+            "why": f"{nonmated_count:,} non-mated are too few: "
+            f"it takes {math.ceil(metrics.ERRORS_MIN / rate):,}",
+        }
+        for rate in rates
     }
 
 

@@ -22,16 +22,18 @@ small, .why { color: #5b6472; } .why { font-size: .85em; }
 figure { margin: 0; } figcaption { font-size: .85em; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(28rem, 1fr)); gap: 1.5rem; }
 .plots img { width: 100%; } .wide { overflow-x: auto; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 2.5rem; }
 """
 
 READING = """
 <p>Scores are the API's Similarity, 0 to 100; a peer's are its own. A rate stands with its 95 %
-interval, from drawing people again, and with the number of trials. A face that was not found
-counts as an error of every mated comparison and search; non-mated ones with a missing face are
-left out. <b>FMR</b>, <b>FNMR</b>: share of non-mated comparisons accepted, of mated ones refused;
-TAR = 1 - FNMR. <b>FPIR</b>, <b>FNIR</b>: share of searches for a stranger that return anybody, of
-searches for an enrolled person that do not return that person first; N faces are enrolled, R = 1.
-Figures that the data is too small for are not given.</p>
+interval, from drawing people again, and with the number of trials; without an interval where no
+trial failed, or every one, since drawing again cannot say how rare the other outcome is. A face
+that was not found counts as an error of every mated comparison and search; non-mated ones with a
+missing face are left out. <b>FMR</b>, <b>FNMR</b>: share of non-mated comparisons accepted, of
+mated ones refused; TAR = 1 - FNMR. <b>FPIR</b>, <b>FNIR</b>: share of searches for a stranger
+that return anybody, of searches for an enrolled person that do not return that person first;
+N faces are enrolled, R = 1. Figures that the data is too small for are not given.</p>
 """
 
 
@@ -56,12 +58,12 @@ def page(document: Mapping[str, Any], plots: Mapping[str, str]) -> str:
         _section("Faces found", subjects, _detection),
         _section("Comparisons (1:1)", subjects, lambda one: _rates(one["verification"])),
         _section("Open-set search (1:N)", subjects, lambda one: _rates(one["identification"])),
-        _section("Groups, each within itself", subjects, lambda one: _rates(one["groups"])),
-        _section("By size of the face", subjects, _sizes),
-        _section("Changed copies of one photograph", subjects, _variants),
         "<h2>Plots</h2><div class=plots>",
         *(_plot(title, svg) for title, svg in plots.items()),
         "</div>",
+        _section("Groups, each within itself", subjects, lambda one: _rates(one["groups"])),
+        _section("By size of the face", subjects, _sizes),
+        _section("Changed copies of one photograph", subjects, _variants),
     ]
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
@@ -73,12 +75,23 @@ def page(document: Mapping[str, Any], plots: Mapping[str, str]) -> str:
 
 
 def percent(figure: Mapping[str, Any]) -> str:
-    """A figure as text: value, interval, trials; or why there is none."""
+    """A figure as text: value and interval in percent, and the trials; or why there is none."""
     if figure["value"] is None:
         return str(figure.get("why", "no trials"))
+    return f"{rate(figure)} of {figure['of']:,}"
+
+
+def rate(figure: Mapping[str, Any]) -> str:
+    """A figure's value in percent, with its interval where it has one."""
     low, high = figure["low"], figure["high"]
-    between = "" if low is None or high is None else f" [{low:.2%}, {high:.2%}]"
-    return f"{figure['value']:.2%}{between} of {figure['of']:,}"
+    between = "" if low is None or high is None else f" [{_digits(low)}, {_digits(high)}]"
+    return f"{_digits(figure['value'])} %{between}"
+
+
+def _digits(share: float) -> str:
+    """A share in percent: two decimals, and two digits where it is smaller than that."""
+    value = 100 * share
+    return f"{value:.2f}" if value >= 1 or not value else f"{value:.2g}"
 
 
 def _section(title: str, subjects: Sequence[Mapping[str, Any]], show: Any) -> str:
@@ -109,7 +122,7 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
         return ""
     if figure["value"] is None:
         return f"<span class=why>{escape(percent(figure))}</span>"
-    value, _, rest = percent(figure).partition("%")
+    value, _, rest = percent(figure).partition(" %")
     return f"<b>{value} %</b><br><small>{escape(rest.strip())}</small>"
 
 
@@ -136,18 +149,19 @@ def _detection(subject: Mapping[str, Any]) -> str:
 
 
 def _sizes(subject: Mapping[str, Any]) -> str:
-    return "".join(
+    tables = "".join(
         _table(
-            f"{table['title']}: mated trials that fail at {table['threshold']}",
-            ["Smaller face" if "comparisons" in table["title"] else "Face", "Trials", "Failed"],
+            table["title"],
+            ["Smaller face", "Mated trials", f"Fail at {table['threshold']}"],
             [
-                [escape(row["size"]), f"{row['of']:,}", f"{row['failed']:.2%}"]
+                [escape(row["size"]), f"{row['of']:,}", f"{_digits(row['failed'])} %"]
                 for row in table["rows"]
             ],
         )
         for table in subject["sizes"]
         if table["rows"]
     )
+    return tables and f"<div class=beside>{tables}</div>"
 
 
 def _variants(subject: Mapping[str, Any]) -> str:
