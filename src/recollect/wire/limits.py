@@ -41,7 +41,7 @@ class Limits:
     """Calls in work at once, each in a thread of its own."""
     call_queue_max: int = 64
     """Calls that wait for a thread."""
-    call_wait_max_s: float = 3.0
+    call_wait_max_s: float = 1.0
     """Expected wait above which a call is refused at once."""
     key_rate_per_s: float = 0.0
     """Calls a second of one access key; 0 for no bound."""

@@ -15,9 +15,9 @@ NEWEST_WEIGHT = 0.2
 """Weight of the newest call in the running mean of its kind."""
 CALM_S = 5.0
 """Time without a refusal after which a crowd is no longer expected."""
-CROWDED_WAIT_S = 0.25
+CROWDED_WAIT_S = 0.1
 """Expected wait that is accepted even while others are being refused."""
-CROWDED_CALLS = 2.0
+CROWDED_CALLS = 1.5
 """... or this many times the length of the calls in work, if that is more."""
 
 

@@ -71,8 +71,8 @@ def test_a_burst_may_queue_but_a_lasting_crowd_may_not():
     slots = learned(Slots(2, 1000, 10.0, clock), seconds=0.5)
     assert refused_after(slots) > 30
 
-    # The refusal shows that the burst lasts: waits of twice a call's length are accepted still.
-    assert refused_after(slots) == 2 + 4
+    # The refusal shows that the burst lasts: waits of 1.5 calls' length are accepted still.
+    assert refused_after(slots) == 2 + 3
 
     clock.now += CALM_S
     assert refused_after(slots) > 30
