@@ -20,6 +20,9 @@ CROWDED_WAIT_S = 0.1
 CROWDED_CALLS = 1.5
 """... or this many times the length of the calls in work, if that is more."""
 
+MISJUDGED = 5.0
+"""A wait that turned out to be so many times its bound ends in a refusal, late as it is."""
+
 
 class Slots:
     """As many calls in work as there are threads, and a queue that is bounded by its waiting time.
@@ -90,7 +93,7 @@ class Slots:
         entry = (turn, length_s)
         self._queue.append(entry)
         try:
-            async with asyncio.timeout(self._wait_max_s):
+            async with asyncio.timeout(MISJUDGED * self._wait_max_s):
                 await turn
         except (TimeoutError, asyncio.CancelledError) as error:
             if turn.done() and not turn.cancelled():
