@@ -71,6 +71,7 @@ class Reserve:
         if self._path.exists() and self._path.stat().st_size == self._size_bytes:
             return True
         try:
+            self._path.touch(mode=0o600)
             with self._path.open("wb") as file:
                 if sys.platform == "linux":
                     os.posix_fallocate(file.fileno(), 0, self._size_bytes)
