@@ -516,6 +516,16 @@ INLINE void rotate_one(float *vector, size_t size, const float *flips) {
     for (size_t i = 0; i < size; i++) vector[i] = values[i][0];
 }
 
+INLINE uint64_t stream_all(const uint64_t *words, size_t count) {
+    uint64_t sums[64] = {0}, sum = 0;
+    for (size_t i = 0; i + 64 <= count; i += 64) {
+        __builtin_prefetch(words + i + 1024);
+        for (int lane = 0; lane < 64; lane++) sums[lane] += words[i + lane];
+    }
+    for (int lane = 0; lane < 64; lane++) sum += sums[lane];
+    return sum;
+}
+
 /* ---------------------------------------------------------------- one set for each processor */
 
 typedef struct {
@@ -524,6 +534,7 @@ typedef struct {
     void (*score)(const float *const *, size_t, const double *, size_t, float *);
     void (*encode)(const float *, size_t, const float *, const float *, Columns *);
     void (*rotate)(float *, size_t, const float *);
+    uint64_t (*stream)(const uint64_t *, size_t);
 } Set;
 
 #define SET(set, title, attribute, dots, flips)                                                   \
@@ -542,7 +553,11 @@ typedef struct {
     attribute static void rotate_##set(float *vector, size_t size, const float *flips_) {         \
         rotate_one(vector, size, flips_);                                                         \
     }                                                                                             \
-    static const Set set = {title, scan_##set, score_##set, encode_##set, rotate_##set};
+    attribute static uint64_t stream_##set(const uint64_t *words, size_t count) {                 \
+        return stream_all(words, count);                                                          \
+    }                                                                                             \
+    static const Set set = {title, scan_##set,   score_##set,                                     \
+                              encode_##set, rotate_##set, stream_##set};
 
 static void dots_any(const int8_t *codes, size_t stride, size_t rows, const Query *q,
                      int32_t *out) {
@@ -625,6 +640,11 @@ EXPORT void recollect_ids(const Part *parts, const Survivor *survivors, size_t c
 EXPORT void recollect_encode(int index, const float *rows, size_t count, const float *centre,
                              const float *flips, Columns *to) {
     runnable(index)->encode(rows, count, centre, flips, to);
+}
+
+/* Read memory as fast as the processor can: the limit that a scan is measured against. */
+EXPORT uint64_t recollect_stream(int index, const uint64_t *words, size_t count) {
+    return runnable(index)->stream(words, count);
 }
 
 EXPORT void recollect_rotate(int index, float *vector, size_t size, const float *flips) {

@@ -71,11 +71,8 @@ class Chunk:
         sizes += [8 * words, 4] if words else []
         sizes += [4 * layout.dimension] if layout.keeps_templates else []
         lengths = [-(-size * CHUNK_ROWS // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES for size in sizes]
-        memory = mmap.mmap(-1, sum(lengths) + HUGE_PAGE_BYTES)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-        whole = np.frombuffer(memory, np.uint8)
-        at = -whole.ctypes.data % HUGE_PAGE_BYTES
+        whole = mapped(sum(lengths))
+        at = 0
         raw = []
         for size, length in zip(sizes, lengths, strict=True):
             raw.append(whole[at : at + size * CHUNK_ROWS])
@@ -203,3 +200,17 @@ class Shelf:
 def code_bytes(dimension: int) -> int:
     """Bytes of a row of int8 codes: whole cache lines, the rest zero."""
     return -(-dimension // 64) * 64
+
+
+def mapped(length_bytes: int) -> Bytes:
+    """Zeroed memory of its own mapping, in huge pages where the system has them.
+
+    It begins on a huge page, takes memory only where it is written, and is given back with the
+    last array that looks at it.
+    """
+    memory = mmap.mmap(-1, length_bytes + HUGE_PAGE_BYTES)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    whole = np.frombuffer(memory, np.uint8)
+    first = -whole.ctypes.data % HUGE_PAGE_BYTES
+    return whole[first : first + length_bytes]

@@ -142,6 +142,8 @@ class NativeKernel:
         self._library.recollect_rotate.argtypes = (
             *(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p),
         )
+        self._library.recollect_stream.restype = ctypes.c_uint64
+        self._library.recollect_stream.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
         name = self._library.recollect_set_name(index)
         if name is None:
             raise IndexError(f"this processor runs fewer than {index + 1} instruction sets")
@@ -251,6 +253,10 @@ class NativeKernel:
             out.ctypes.data,
         )
         return out
+
+    def stream(self, words: npt.NDArray[np.uint64]) -> int:
+        """Read memory as fast as this processor can, for measuring a scan against the limit."""
+        return int(self._library.recollect_stream(self._index, words.ctypes.data, len(words)))
 
     def _rotation(self, size: int) -> npt.NDArray[np.float32]:
         """The sign changes of the rotation: four rounds of `size`, each 1 or -1."""
