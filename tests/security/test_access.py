@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from botocore.session import Session
@@ -220,6 +221,16 @@ def test_a_deny_that_names_one_region_cannot_be_walked_around_by_signing_for_ano
         authorise(who, "SearchFaces", params("SearchFaces", "guests"))
 
 
+def test_a_region_in_the_arn_of_a_bucket_means_nothing():
+    picture = {"S3Object": {"Bucket": "album", "Name": "a"}}
+
+    authorise(
+        caller(allow("*"), deny("*", "arn:aws:s3:eu-west-1:*:album/*")),
+        "DetectFaces",
+        {"Image": picture},
+    )
+
+
 def test_an_allow_that_names_one_region_is_for_that_region():
     elsewhere = STAFF.replace(REGION, "us-east-1")
 
@@ -394,6 +405,15 @@ def test_each_condition_key_has_the_value_of_the_request(operator, key, right, w
     authorise(caller(allow("*", Condition={operator: {key: right}})), "ListCollections")
     with pytest.raises(AccessDeniedException):
         authorise(caller(allow("*", Condition={operator: {key: wrong}})), "ListCollections")
+
+
+def test_the_program_of_the_caller_can_be_named():
+    test = {"StringLike": {"aws:UserAgent": "Boto3/*"}}
+    who = caller(allow("*", Condition=test))
+
+    authorise(replace(who, user_agent="Boto3/1.44"), "ListCollections")
+    with pytest.raises(AccessDeniedException):
+        authorise(replace(who, user_agent="curl"), "ListCollections")
 
 
 def test_root_has_no_user_name():

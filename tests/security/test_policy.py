@@ -7,7 +7,6 @@ import json
 import random
 import sys
 
-import naive_policy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from recollect.wire import policy
 from recollect.wire.policy import Policy, PolicyError, Request, evaluate
 from recollect.wire.wildcard import Pattern
+from security import naive_policy
 
 ARN = "arn:aws:rekognition:eu-west-1:123456789012:collection/"
 STAFF = ARN + "staff"

@@ -394,6 +394,16 @@ def test_the_date_header_serves_where_x_amz_date_is_absent():
             verify(signed_by_date(date))
 
 
+def test_a_date_that_is_not_signed_is_no_date():
+    request = with_header(signed(), "x-amz-date", lambda _: None)
+    request = with_header(request, "authorization", lambda a: a.replace(";x-amz-date", ""))
+
+    with pytest.raises(IncompleteSignatureException, match="'date' must be a 'SignedHeader'"):
+        verify(replace(request, headers=(*request.headers, ("date", "20261122T122821Z"))))
+    with pytest.raises(IncompleteSignatureException, match="'X-Amz-Date' or a 'Date' header"):
+        verify(request)
+
+
 def signed_by_date(date):
     headers = (("date", date), ("host", "localhost"))
     scope = "20261122/eu-west-1/rekognition/aws4_request"

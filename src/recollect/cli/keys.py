@@ -169,14 +169,14 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether a key's policies allow an action; exits 1 where they do not."""
-    from recollect.wire import policy
+    from recollect.wire import access
+    from recollect.wire.policy import compiled
 
-    pairs = dict(pair.partition("=")[::2] for pair in context or [])
+    pairs = [pair.partition("=")[::2] for pair in context or []]
     with _store(load({"data": data})) as (store, _):
         key = _key(store, key_id)
-    decision = policy.evaluate(
-        [policy.Policy.parse(text) for text in key.policies],
-        policy.Request(action, resource, pairs),
+    decision = access.decide(
+        [compiled(text) for text in key.policies], action, resource, access.context_of(pairs)
     )
     if decision.statement is None:
         reason = "no statement allows it"

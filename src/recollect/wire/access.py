@@ -12,14 +12,15 @@ from recollect.errors import (
     ResourceNotFoundException,
 )
 from recollect.wire import bearer, sigv4
-from recollect.wire.policy import PolicyError, Request, compiled, evaluate
+from recollect.wire.policy import Decision, Policy, PolicyError, Request, compiled, evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from recollect.wire.caller import Caller, Credential, HttpRequest
     from recollect.wire.sigv4 import Replays
+    from recollect.wire.wildcard import Context
 
     TagsOf = Callable[[str, str], Mapping[str, str]]
     """Tags of (account, collection id); none where there is no such collection."""
@@ -146,7 +147,7 @@ def require(
     resource: str,
     *,
     now: float,
-    requested: Mapping[str, Sequence[str]] | None = None,
+    requested: Context | None = None,
     tags: Callable[[], Mapping[str, str]] = dict,
 ) -> None:
     """Raise AccessDeniedException unless the caller's policies allow an action on a resource.
@@ -166,11 +167,9 @@ def require(
             _refusal(caller, action, resource) + f" because a policy cannot be read: {error}"
         ) from error
     context = _context(caller, now) | dict(requested or {})
-    regions = frozenset[str]().union(*(policy.regions for policy in policies))
     if any(key.startswith("aws:resourcetag/") for policy in policies for key in policy.keys):
-        context |= tag_keys("aws:resourcetag/", tags())
-    request = Request(action, resource, context, _in_other_regions(resource, regions))
-    decision = evaluate(policies, request)
+        context |= _tag_keys("aws:ResourceTag/", tags())
+    decision = decide(policies, action, resource, context)
     if decision.allowed:
         return
     raise AccessDeniedException(
@@ -183,32 +182,40 @@ def require(
     )
 
 
+def decide(policies: Sequence[Policy], action: str, resource: str, context: Context) -> Decision:
+    """Decide as a call would be decided, where the context is at hand.
+
+    All regions see the same collections here and a caller signs for whichever it likes, so a Deny
+    that names one region has to hold in all, or it could be walked around.
+    """
+    regions = frozenset[str]().union(*(policy.regions for policy in policies))
+    return evaluate(
+        policies, Request(action, resource, context, _in_other_regions(resource, regions))
+    )
+
+
+def context_of(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Condition keys, whose names are in lower case, with all their values."""
+    keys: dict[str, list[str]] = {}
+    for name, value in pairs:
+        keys.setdefault(name.lower(), []).append(value)
+    return keys
+
+
 def collection_arn(caller: Caller, collection_id: str) -> str:
     """The ARN of a collection in the caller's account."""
     return f"arn:aws:rekognition:{caller.region}:{caller.account}:collection/{collection_id}"
 
 
-def tag_keys(prefix: str, tags: Mapping[str, str]) -> dict[str, list[str]]:
-    """Tags as condition keys, whose names are in lower case; two tags can meet in one key."""
-    keys: dict[str, list[str]] = {}
-    for name, value in tags.items():
-        keys.setdefault(prefix + name.lower(), []).append(value)
-    return keys
-
-
 def _in_other_regions(resource: str, regions: AbstractSet[str]) -> tuple[str, ...]:
-    """What the same collection is called in the regions that a policy speaks of.
-
-    All regions see the same collections here and a caller signs for whichever it likes, so a Deny
-    that names one region has to hold in all, or it could be walked around.
-    """
+    """What the same collection is called in the regions that a policy speaks of."""
     fields = resource.split(":", 5)
     if fields[:3] != ["arn", "aws", "rekognition"]:
         return ()
     return tuple(":".join((*fields[:3], region, *fields[4:])) for region in sorted(regions))
 
 
-def _context(caller: Caller, now: float) -> dict[str, Sequence[str]]:
+def _context(caller: Caller, now: float) -> dict[str, list[str]]:
     context = {
         "aws:currenttime": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "aws:epochtime": str(int(now)),
@@ -224,11 +231,16 @@ def _context(caller: Caller, now: float) -> dict[str, Sequence[str]]:
     return {key: [value] for key, value in context.items() if value}
 
 
-def _requested_tags(params: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+def _tag_keys(prefix: str, tags: Mapping[str, str]) -> dict[str, list[str]]:
+    """Tags as condition keys; two tags that differ in capitals only meet in one key."""
+    return context_of((prefix + name, value) for name, value in tags.items())
+
+
+def _requested_tags(params: Mapping[str, Any]) -> dict[str, list[str]]:
     """The condition keys of the tags that a request would set or remove."""
     tags = params.get("Tags") or {}
     names = [*tags, *(params.get("TagKeys") or ())]
-    return tag_keys("aws:requesttag/", tags) | ({"aws:tagkeys": names} if names else {})
+    return _tag_keys("aws:RequestTag/", tags) | ({"aws:tagkeys": names} if names else {})
 
 
 def _tagged(caller: Caller, action: str, resource_arn: str) -> tuple[str, str | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    Context = Mapping[str, Sequence[str]]
+    Context = Mapping[str, list[str]]
     """Values of a request by condition key in lower case; a key without a value is absent."""
 
 
