@@ -154,6 +154,13 @@ def test_a_store_that_asks_to_slow_down_is_passed_on_after_three_tries(store, bu
     assert tries(store, name) == 3
 
 
+def test_what_the_store_said_counts_where_no_time_is_left_for_another_try(buckets, monkeypatch):
+    monkeypatch.setattr(s3, "PAUSES_S", (5, 5))
+
+    with pytest.raises(ProvisionedThroughputExceededException):
+        buckets.read("photos", "slow-down", None)
+
+
 def test_a_store_that_is_not_there_is_a_typed_error():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -193,7 +200,8 @@ def test_a_connection_is_used_again(store, buckets):
     assert store.connections == 1
 
 
-def test_a_connection_that_was_closed_meanwhile_costs_no_try(store, buckets):
+def test_a_connection_that_was_closed_meanwhile_costs_no_try(store, buckets, monkeypatch):
+    monkeypatch.setattr(s3, "PAUSES_S", ())
     for _ in range(3):
         assert buckets.read("photos", "fine-then-closed", None) == b"picture"
         time.sleep(0.05)

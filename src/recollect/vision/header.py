@@ -242,7 +242,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     for _ in range(PARTS_MAX):
         kind = data[position + 4 : position + 8]
         end = position + 12 + int.from_bytes(data[position : position + 4], "big")
-        if end > len(data) or not (kind.isalpha() and kind.isascii()):
+        if end > len(data) or not kind.isalpha():
             raise InvalidImageFormatException
         yield kind, position, end
         if kind == b"IEND":

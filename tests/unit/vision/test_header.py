@@ -201,6 +201,9 @@ def test_a_jpeg_without_a_sound_structure_is_refused(data):
         ihdr(0, 80) + chunk(b"IDAT") + chunk(b"IEND"),
         ihdr(96, 80) + b"\xff\xff\xff\xffIDAT" + chunk(b"IEND"),
         ihdr(96, 80) + chunk(b"IDAT") + chunk(b"ID\0T") + chunk(b"IEND"),
+        ihdr(96, 80) + chunk(b"IDAT") + chunk(b"ID\xe4T") + chunk(b"IEND"),
+        ihdr(96, 80) + chunk(b"IDAT") + b"\0\0\0\1IEND" + bytes(4),
+        ihdr(96, 80) + chunk(b"IDAT") + chunk(b"IEND")[:-1],
     ],
 )
 def test_a_png_without_a_sound_structure_is_refused(chunks):

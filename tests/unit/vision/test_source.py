@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recollect.errors import ImageTooLargeException, InvalidS3ObjectException
-from recollect.vision.s3 import Credentials, S3Bucket, signature
+from recollect.vision.s3 import Credentials, ObjectUnavailable, S3Bucket, signature
 from recollect.vision.source import BYTES_MAX, Bucket, Buckets
 
 SUITES = Path(__file__).parents[3].parent / "shared" / "suites"
@@ -69,6 +69,12 @@ def test_the_request_is_the_one_that_botocore_signs(name, version):
     assert headers["Host"] == "store.example:9000"
     assert headers["Authorization"] == request.headers["Authorization"]
     assert set(lines[-2:]) == {""}
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../other/key", "a/../../other/key", "a/./b", "a/.."])
+def test_no_request_is_made_that_a_proxy_could_resolve_to_another_bucket(name):
+    with pytest.raises(ObjectUnavailable):
+        SIGNING._request(name, None)
 
 
 def test_the_signature_is_the_one_of_amazons_example():
