@@ -1,3 +1,4 @@
+import functools
 import uuid
 
 import hypothesis.strategies as st
@@ -6,12 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import kernels
 from recollect.gallery import exact
 from recollect.gallery.arena import Arena
+from recollect.gallery.codes import DEVIATIONS
+from recollect.gallery.native import NativeKernel
 
 SPACE = (7, "faces")
 
 
+@functools.cache
 def ids(count, first=0):
     return [str(uuid.UUID(int=(number * 7919) % 100_003)) for number in range(first, first + count)]
 
@@ -21,6 +26,7 @@ def unit(rows):
     return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
 
 
+@functools.cache
 def people(count, dimension, seed, common=0.0):
     """Templates of people with a few samples each, and what all of them have in common."""
     random = np.random.default_rng(seed)
@@ -31,15 +37,19 @@ def people(count, dimension, seed, common=0.0):
     return unit(unit(samples) + common * unit(np.ones(dimension)))
 
 
-def both(face_ids, templates, probe, centre=None, **options):
+@pytest.fixture(params=kernels.NAMES)
+def kernel(request):
+    return kernels.kernel_named(request.param)
+
+
+def both(face_ids, templates, probe, kernel="auto", centre=None, threads=1, **options):
     """Answers of the arena and of the oracle to the same question."""
-    arena = Arena()
+    arena = Arena(kernel=kernel, threads=threads)
     arena.open(SPACE, templates.shape[1], centre)
     arena.load(SPACE, face_ids, templates)
-    return (
-        arena.search(SPACE, probe, **options),
-        exact.search(face_ids, templates, probe, **options),
-    )
+    found = arena.search(SPACE, probe, **options)
+    arena.close()
+    return found, exact.search(face_ids, templates, probe, **options)
 
 
 # Plus and minus the axes: unit length and exact in float32, and few enough that ties are common.
@@ -70,39 +80,119 @@ def test_ties_go_by_id(enrolled, probe, count_max, score_min, exclude):
     assert found == expected
 
 
-@pytest.mark.parametrize("dimension", [1, 3, 15, 16, 63, 64, 65, 128, 200, 512, 1100])
+@pytest.mark.parametrize(
+    "dimension", [1, 3, 15, 16, 63, 64, 65, 128, 200, 256, 300, 512, 1024, 1100]
+)
 @pytest.mark.parametrize("common", [0.0, 2.2])
-def test_every_score_is_the_oracles_to_the_bit(dimension, common):
+def test_every_score_is_the_oracles_to_the_bit(kernel, dimension, common):
     templates = people(700, dimension, seed=dimension, common=common)
     probe = people(4, dimension, seed=1, common=common)[0]
-    centre = templates[:350].mean(axis=0) if common else None
+    arena = Arena(kernel=kernel)
+    arena.open(SPACE, dimension, templates[:350].mean(axis=0) if common else None)
+    arena.load(SPACE, ids(700), templates)
 
     for count_max, score_min in [(4096, -1.0), (5, -1.0), (4096, 0.3), (4096, 0.9), (100, 0.0)]:
-        found, expected = both(
-            ids(700), templates, probe, centre, count_max=count_max, score_min=score_min
+        question = {"count_max": count_max, "score_min": score_min}
+        assert arena.search(SPACE, probe, **question) == exact.search(
+            ids(700), templates, probe, **question
         )
-        assert found == expected
 
 
-@pytest.mark.parametrize("count_max", [1, 10, 4096])
-def test_the_best_are_found_however_the_rows_are_ordered(count_max):
-    templates = people(40_000, 32, seed=5)
-    probe = people(1, 32, seed=6)[0]
+@pytest.mark.parametrize("dimension", [32, 256])
+def test_the_best_are_found_however_the_rows_are_ordered(kernel, dimension):
+    templates = people(10_000, dimension, seed=5)
+    probe = people(1, dimension, seed=6)[0]
     order = np.argsort(exact.scores(templates, probe))
+    expected = exact.search(ids(10_000), templates, probe, count_max=4096, score_min=-1.0)
     for rows in (order, order[::-1]):
+        arena = Arena(kernel=kernel)
+        arena.open(SPACE, dimension, None)
+        arena.load(SPACE, [ids(10_000)[row] for row in rows], templates[rows])
+        for count_max in (1, 10, 4096):
+            found = arena.search(SPACE, probe, count_max=count_max, score_min=-1.0)
+            assert found == expected[:count_max]
+
+
+def test_several_threads_find_what_one_finds():
+    templates = people(80_000, 128, seed=3)
+    probe = templates[77]
+    for count_max, score_min in [(4096, 0.3), (7, -1.0)]:
         found, expected = both(
-            ids(40_000), templates[rows], probe, count_max=count_max, score_min=-1.0
+            ids(80_000),
+            templates,
+            probe,
+            threads=3,
+            count_max=count_max,
+            score_min=score_min,
         )
         assert found == expected
 
 
-def test_a_score_that_equals_the_threshold_is_found():
-    templates = people(2000, 64, seed=9)
+@pytest.mark.parametrize("dimension", [64, 256])
+def test_a_score_that_equals_the_threshold_is_found(kernel, dimension):
+    templates = people(2000, dimension, seed=9)
     probe = templates[3]
-    for score in exact.scores(templates, probe)[:200].tolist():
+    arena = Arena(kernel=kernel)
+    arena.open(SPACE, dimension, None)
+    arena.load(SPACE, ids(2000), templates)
+    scores = dict(zip(ids(2000), exact.scores(templates, probe).tolist(), strict=True))
+
+    for score in sorted(scores.values())[::-80]:
         for score_min in (score, float(np.nextafter(np.float32(score), np.float32(2)))):
-            found, expected = both(ids(2000), templates, probe, count_max=4096, score_min=score_min)
-            assert found == expected
+            found = arena.search(SPACE, probe, count_max=4096, score_min=score_min)
+            assert {c.id for c in found} == {i for i, s in scores.items() if s >= score_min}
+
+
+class Stubborn(NativeKernel):
+    """Asks the first stage about every row, whether it pays or not."""
+
+    deviations = DEVIATIONS
+
+    def query(self, probe, centre):
+        query = super().query(probe, centre)
+        query.described.crowd = 2
+        query.described.deviations = self.deviations
+        return query
+
+
+def missed(dimension, score, *, probes_count, rows_count, deviations=DEVIATIONS):
+    """Count pairs exactly at the threshold that a search does not return."""
+    kernel = Stubborn(0, kernels.library())
+    kernel.deviations = deviations
+    count = 0
+    for seed in range(probes_count):
+        random = np.random.default_rng(seed)
+        probe = unit(random.standard_normal(dimension))
+        across = random.standard_normal((rows_count, dimension))
+        across -= (across @ probe)[:, None] * probe
+        rows = unit(score * probe + np.sqrt(1 - score**2) * unit(across).astype(np.float64))
+        score_min = float(exact.scores(rows, probe).min())
+        arena = Arena(kernel=kernel)
+        arena.open(SPACE, dimension, None)
+        arena.load(SPACE, ids(rows_count), rows)
+        found = arena.search(SPACE, probe, count_max=rows_count, score_min=score_min)
+        count += rows_count - len(found)
+        arena.close()
+    return count
+
+
+@pytest.mark.parametrize(("dimension", "score"), [(128, 0.6), (512, 0.4), (300, 0.3)])
+def test_pairs_at_the_threshold_are_found(dimension, score):
+    assert missed(dimension, score, probes_count=3, rows_count=5000) == 0
+
+
+def test_the_first_stage_would_miss_some_with_less_benefit_of_the_doubt():
+    share = missed(512, 0.4, probes_count=2, rows_count=5000, deviations=2.0) / 10_000
+
+    # A normal distribution has 2.3 % beyond two deviations.
+    assert 0.01 < share < 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("dimension", "score"), [(128, 0.6), (512, 0.4), (512, 0.3)])
+def test_a_million_pairs_at_the_threshold_are_found(dimension, score):
+    assert missed(dimension, score, probes_count=50, rows_count=20_000) == 0
 
 
 class ArenaIsADict(RuleBasedStateMachine):

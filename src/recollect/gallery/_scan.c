@@ -27,7 +27,6 @@
 #define LANES 16       /* partial sums of a score, see exact.py */
 #define PLANES 4       /* bits of a probe's dimension in the first stage */
 #define BLOCK 256      /* rows bounded together: their products stay in the first-level cache */
-#define CROWD 7        /* more survivors of the first stage than one row in 7: it does not pay */
 #define PATIENCE 15    /* blocks scanned without it before it is tried again */
 
 /* One extent as a search sees it. */
@@ -59,6 +58,7 @@ typedef struct {
     float step;             /* of the planes */
     float plane_error;      /* length of what the planes leave of the rotated r_q */
     float deviations;       /* k: standard deviations that a row gets as benefit of the doubt */
+    float crowd;            /* share of rows that the first stage may leave and still pay */
 } Query;
 
 typedef struct {
@@ -349,7 +349,7 @@ INLINE size_t scan_all(const Part *parts, const Query *q, Place *begin, Place en
             size_t passed;
             count += scan_signs(parts + part, part, row, rows, q, need, out + count, dots, flips,
                                 &passed);
-            if (passed > rows / CROWD) wait = PATIENCE;
+            if ((float)passed > q->crowd * (float)rows) wait = PATIENCE;
         } else {
             count += scan_codes(parts + part, part, row, rows, q, need, out + count, dots);
             if (wait) wait--;

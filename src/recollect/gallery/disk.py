@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from typing import TYPE_CHECKING, Final
+
+from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +35,19 @@ def write_new(path: Path, data: bytes) -> None:
 
 def replace(source: Path, target: Path) -> None:
     """Put a finished file in the place of another: readers see the one or the other, whole."""
-    file = os.open(source, os.O_RDONLY)
+    sync(source)
+    source.replace(target)
+    sync_folder(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes and its name durable."""
+    file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
     finally:
         os.close(file)
-    source.replace(target)
-    sync_folder(target.parent)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -48,6 +57,30 @@ def sync_folder(folder: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+class FolderLock:
+    """Keeps a data folder to one serving process; ends with the process, however it ends.
+
+    Raises StoreUnusable where another holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._file, 32).decode("ascii", "replace")
+            os.close(self._file)
+            raise StoreUnusable(
+                f"{folder} is being served by process {holder}: stop it, or use another folder"
+            ) from None
+        os.truncate(self._file, 0)
+        os.pwrite(self._file, str(os.getpid()).encode(), 0)
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        os.close(self._file)
 
 
 class Reserve:

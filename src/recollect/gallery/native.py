@@ -37,6 +37,10 @@ DIMENSION_MAX: Final = 4096
 SIGNS_DIMENSIONS: Final = range(256, 1025)
 """Dimensions with a first stage of sign bits. Below, one bit a dimension is too coarse."""
 
+CROWD: Final = 0.15
+"""Share of a block's rows that the first stage may leave. Where it leaves more, as it does at low
+thresholds, it costs more than it spares, and the next blocks are scanned without it."""
+
 BLOCK: Final = 256
 """Rows that the kernel looks at together: it stops where fewer survivors have room."""
 
@@ -66,6 +70,7 @@ class _Query(ctypes.Structure):
         ("step", ctypes.c_float),
         ("plane_error", ctypes.c_float),
         ("deviations", ctypes.c_float),
+        ("crowd", ctypes.c_float),
     )
 
 
@@ -205,6 +210,7 @@ class NativeKernel:
             step=0 if planes is None else planes.step,
             plane_error=0 if planes is None else planes.error,
             deviations=DEVIATIONS,
+            crowd=CROWD,
         )
         values: dict[str, Any] = {field.name: getattr(plain, field.name) for field in fields(Query)}
         return NativeQuery(**values, planes=planes, described=described)

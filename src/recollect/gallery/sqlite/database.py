@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
+from recollect.gallery import disk
 from recollect.gallery.crypt import Damaged
 from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ PAGE_BYTES: Final = 8192
 WRITER_CACHE_KIB: Final = 65536
 READER_CACHE_KIB: Final = 8192
 """Decrypted pages that one connection keeps in memory."""
+COPY_PAGES: Final = 4096
+"""Pages copied between two reports of progress."""
 BUSY_MS_MAX: Final = 5000
 """Longest wait for another process, such as a key command, to finish its write."""
 
@@ -142,6 +145,28 @@ class Database:
             return False
         return bool(frames == carried)
 
+    def copy(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write one moment of the database to a new file, encrypted as this one, durably.
+
+        Args:
+            path: the file; must not exist.
+            progress: called with the pages copied so far and those there are.
+        """
+        path.touch(mode=0o600, exist_ok=False)
+        target = self._open(path)
+        try:
+            # The source stays in one read transaction, so the copy is never begun again.
+            with self.reading() as sql:
+                sql.row("SELECT 1 FROM sqlite_schema")
+                with target.backup("main", sql.connection, "main") as copying:
+                    while not copying.done:
+                        copying.step(COPY_PAGES)
+                        if progress is not None:
+                            progress(copying.page_count - copying.remaining, copying.page_count)
+        finally:
+            target.close()
+        disk.sync(path)
+
     def close(self) -> None:
         """Checkpoint and let go of the file."""
         with self._lock:
@@ -163,16 +188,20 @@ class Database:
         with self._lock:
             self._idle.append(connection)
 
-    def _connect(self, cache_kib: int) -> apsw.Connection:
+    def _open(self, path: Path) -> apsw.Connection:
         connection = apsw.Connection(
-            str(self.path), apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, self._vfs
+            str(path), apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, self._vfs
         )
+        connection.pragma("cipher", "aegis")
+        # A raw key: it is random already and needs no stretching.
+        connection.pragma("key", f"raw:{self._key.hex()}")
+        connection.pragma("page_size", PAGE_BYTES)
+        return connection
+
+    def _connect(self, cache_kib: int) -> apsw.Connection:
+        connection = self._open(self.path)
         try:
             connection.set_busy_timeout(BUSY_MS_MAX)
-            connection.pragma("cipher", "aegis")
-            # A raw key: it is random already and needs no stretching.
-            connection.pragma("key", f"raw:{self._key.hex()}")
-            connection.pragma("page_size", PAGE_BYTES)
             # Reads the first page, so a wrong key is found before anything is written.
             connection.pragma("schema_version")
             connection.pragma("cache_size", -cache_kib)

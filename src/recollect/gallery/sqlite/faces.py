@@ -48,6 +48,7 @@ class Faces(Tables):
         ids = [raw_id(enrolment.face.face_id) for enrolment in enrolments]
         images = [raw_id(enrolment.face.image_id) for enrolment in enrolments]
         sealed = self._box(collection).seal(ids, templates)
+        enrolled_at = int(self._clock())
 
         def write(transaction: Transaction) -> list[Face]:
             sql = transaction.sql
@@ -72,6 +73,7 @@ class Faces(Tables):
                             face.confidence,
                             face.model_version,
                             enrolment.weight,
+                            enrolled_at,
                         )
                     )
                     template_rows.append((row, face_id, template))
@@ -79,7 +81,8 @@ class Faces(Tables):
                 faces.append(known[place])
             if added:
                 sql.each(
-                    "INSERT INTO face VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", face_rows
+                    "INSERT INTO face VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+                    face_rows,
                 )
                 sql.each("INSERT INTO face_template VALUES (?, ?, ?)", template_rows)
                 count = len(added)
@@ -141,6 +144,14 @@ class Faces(Tables):
             return Deletion(tuple(deleted), missing(face_ids, found), owned)
 
         return self._free(write)
+
+    def faces_older_than(self, collection: Collection, age_s: float, *, limit: int) -> list[str]:
+        """FaceIds of faces enrolled longer ago than `age_s`; reads the whole collection."""
+        query = "SELECT id FROM face WHERE collection = ? AND enrolled_at < ? LIMIT ?"
+        with self._database.reading() as sql:
+            self._numbers(sql, collection)
+            rows = sql.rows(query, collection.key, self._clock() - age_s, limit)
+        return [unpacked(face_id) for (face_id,) in rows]
 
     def face_templates(
         self, collection: Collection, face_ids: Sequence[str]

@@ -85,14 +85,17 @@ class Keyring:
         if self._commits.erased:
             self._commits.carry()
 
+    def uids(self) -> set[bytes]:
+        """The collections that have a key."""
+        with self._database.reading() as sql:
+            return {uid for (uid,) in sql.rows("SELECT uid FROM key")}
+
     def keep(self, uids: Iterable[bytes]) -> None:
         """Destroy every key but these: those of collections whose deletion a crash cut short.
 
         Raises StoreUnusable where one of these is missing: the file belongs to another database.
         """
-        wanted = set(uids)
-        with self._database.reading() as sql:
-            found = {uid for (uid,) in sql.rows("SELECT uid FROM key")}
+        wanted, found = set(uids), self.uids()
         if wanted - found:
             raise StoreUnusable(
                 f"{self._database.path} lacks the keys of {len(wanted - found)} collections: put "
@@ -100,6 +103,10 @@ class Keyring:
             )
         for uid in found - wanted:
             self.destroy(uid)
+
+    def copy(self, path: Path) -> None:
+        """Write a copy of the file, encrypted as this one."""
+        self._database.copy(path)
 
     def close(self) -> None:
         """Let go of the file."""

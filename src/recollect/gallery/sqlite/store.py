@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from recollect.gallery import crypt
 from recollect.gallery.audit import Chain
-from recollect.gallery.disk import MIB, Reserve
-from recollect.gallery.sqlite.collections import Collections
+from recollect.gallery.disk import MIB, FolderLock, Reserve
 from recollect.gallery.sqlite.commit import GroupCommit, Volume
 from recollect.gallery.sqlite.database import Database
+from recollect.gallery.sqlite.erasures import Erasures
 from recollect.gallery.sqlite.keyring import Keyring
 from recollect.gallery.sqlite.keys import Keys
-from recollect.gallery.sqlite.users import Users
 from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
@@ -33,7 +30,7 @@ CARRY_EVERY_S: Final = 10.0
 """How soon after a deletion the log is cut off; the promise is 60 s."""
 
 
-class SQLiteStore(Collections, Users, Keys):
+class SQLiteStore(Erasures, Keys):
     """The Store protocol over one data folder.
 
     Files: `recollect.db` (everything), `keyring.db` (the keys of the collections), both encrypted
@@ -69,7 +66,7 @@ class SQLiteStore(Collections, Users, Keys):
         self._secrets = crypt.Box(crypt.derived(master_key, "access keys"))
         self._chain = Chain(crypt.derived(master_key, "audit"))
         self._subscribers: list[Callable[[Change], None]] = []
-        self._lock = _locked(folder) if exclusive else None
+        self._lock = FolderLock(folder) if exclusive else None
         volume = Volume(Reserve(folder / "reserve", reserve_bytes if exclusive else 0))
         self._closing = threading.Event()
         self._tender = threading.Thread(target=self._tend_until_closed, name="tend", daemon=True)
@@ -105,6 +102,20 @@ class SQLiteStore(Collections, Users, Keys):
         """Carry the log into the file; nothing deleted before is on a page of either after."""
         self._commits.carry()
 
+    def copy(
+        self, database: Path, keyring: Path, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Write one moment of both files to new files, while others read and write.
+
+        Args:
+            database: new file for a copy of `recollect.db`.
+            keyring: new file for a copy of `keyring.db`, made after it: of a collection made
+                meanwhile it has a key too many, not one too few.
+            progress: called with the pages copied so far and those there are.
+        """
+        self._database.copy(database, progress)
+        self._keyring.copy(keyring)
+
     def close(self) -> None:
         """See Store."""
         self._closing.set()
@@ -134,22 +145,5 @@ class SQLiteStore(Collections, Users, Keys):
 
     def _unlock(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
-
-
-def _locked(folder: Path) -> int:
-    """Take the folder for this process; the lock ends with it, however it ends."""
-    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(file, 32).decode("ascii", "replace")
-        os.close(file)
-        raise StoreUnusable(
-            f"{folder} is being served by process {holder}: a second server needs a folder of its "
-            "own"
-        ) from None
-    os.truncate(file, 0)
-    os.pwrite(file, str(os.getpid()).encode(), 0)
-    return file

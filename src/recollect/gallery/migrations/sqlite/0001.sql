@@ -32,6 +32,7 @@ CREATE TABLE face (
   confidence REAL NOT NULL,
   model_version TEXT NOT NULL,
   weight REAL NOT NULL,
+  enrolled_at INTEGER NOT NULL,
   user INTEGER, -- row of the user it belongs to
   PRIMARY KEY (collection, id)
 ) STRICT, WITHOUT ROWID;
