@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from recollect import __version__
-from recollect.cli import intake, keys, measure, models
+from recollect.cli import bench, intake, keys, measure, models
 from recollect.settings import SettingError, load
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(keys.key_app, name="key")
 app.add_typer(keys.policy_app, name="policy")
 app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
 app.command("import")(intake.import_)
 app.command("search")(intake.search)
 app.command("evaluate")(measure.evaluate)

@@ -65,12 +65,32 @@ def page(document: Mapping[str, Any], plots: Mapping[str, str]) -> str:
         _section("By size of the face", subjects, _sizes),
         _section("Changed copies of one photograph", subjects, _variants),
     ]
+    return _document("Evaluation of face search", parts)
+
+
+def load_page(run: str, rows: Sequence[Mapping[str, Any]], plots: Mapping[str, str]) -> str:
+    """The report of a load: its rows as a table, and plots by title."""
+    names = list(rows[0])
+    table = _table(
+        "",
+        [escape(name.replace("_per_s", ", 1/s").replace("_ms", ", ms")) for name in names],
+        [[escape(_entry(row[name])) for name in names] for row in rows],
+    )
+    parts = ["<h1>Load</h1>", f"<p><small>{escape(run)}</small></p>", table, "<div class=plots>"]
+    return _document("Load", [*parts, *(_plot(*plot) for plot in plots.items()), "</div>"])
+
+
+def _entry(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {code}" for code, count in value.items())
+    return f"{value:.1f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _document(title: str, parts: Sequence[str]) -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width'>"
-        f"<title>Evaluation of face search</title><style>{STYLE}</style>\n"
-        + "\n".join(parts)
-        + "\n</html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
     )
 
 
