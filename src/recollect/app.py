@@ -301,6 +301,8 @@ def _routes(
     """Every path of the port."""
     about = {
         "version": __version__,
+        "no_auth": settings.no_auth,
+        "default": packs[_default_pack(settings, packs)].version,
         "packs": {pack.version: {"name": name} for name, pack in packs.items()},
     }
     described = openapi.document(__version__, (settings.path_prefix or "/",))

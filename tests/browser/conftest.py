@@ -91,7 +91,7 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
 
     def opened(**options: Any) -> Any:
         context = chromium.new_context(reduced_motion="reduce", **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         contexts.append(context)
         page = context.new_page()
         page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))

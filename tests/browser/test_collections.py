@@ -3,7 +3,7 @@
 import pytest
 
 from browser.console_stub import Refusal
-from browser.visitor import sign_in
+from browser.visitor import arrive
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def staffed(stub):
 
 
 def test_a_collection_is_made_listed_with_its_figures_and_deleted_by_its_name(page, staffed):
-    sign_in(page, staffed.url)
+    arrive(page, staffed.url)
     row = page.get_by_role("row", name="staff")
     row.get_by_role("cell", name="45", exact=True).wait_for()
     assert row.get_by_role("cell", name="4.0, stub").is_visible()
@@ -43,13 +43,13 @@ def test_a_collection_is_made_listed_with_its_figures_and_deleted_by_its_name(pa
 
 def test_without_a_collection_the_page_says_what_to_do(page, stub):
     stub.faces.clear()
-    sign_in(page, stub.url)
+    arrive(page, stub.url)
 
     page.get_by_text("There is no collection yet.").wait_for()
 
 
 def test_an_error_shows_code_message_request_id_and_what_to_do(page, stub):
-    sign_in(page, stub.url)
+    arrive(page, stub.url)
     page.get_by_label("Name of a collection").fill("staff")
     page.get_by_role("button", name="Create").click()
 
@@ -62,7 +62,7 @@ def test_an_error_shows_code_message_request_id_and_what_to_do(page, stub):
 
 
 def test_a_page_of_something_that_is_gone_says_so(page, stub):
-    sign_in(page, stub.url, path="collections/nobody")
+    arrive(page, stub.url, path="collections/nobody")
 
     page.get_by_text("Collection:nobody not found!").wait_for()
     page.goto(f"{stub.url}#/nowhere")
@@ -70,7 +70,7 @@ def test_a_page_of_something_that_is_gone_says_so(page, stub):
 
 
 def test_faces_are_listed_page_by_page_and_deleted(page, staffed):
-    sign_in(page, staffed.url, path="collections/staff/faces")
+    arrive(page, staffed.url, path="collections/staff/faces")
     rows = page.locator("tbody tr")
     page.get_by_role("button", name="Next page").click()
     page.get_by_text("Page 2").wait_for()
@@ -92,7 +92,7 @@ def test_faces_are_listed_page_by_page_and_deleted(page, staffed):
 def test_a_face_of_a_user_is_not_deleted_and_the_page_says_why(page, staffed):
     staffed.faces["staff"] = staffed.faces["staff"][:1]
     staffed.faces["staff"][0]["UserId"] = "collins"
-    sign_in(page, staffed.url, path="collections/staff/faces")
+    arrive(page, staffed.url, path="collections/staff/faces")
     page.get_by_label("Choose every face of this page").check()
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
@@ -102,7 +102,7 @@ def test_a_face_of_a_user_is_not_deleted_and_the_page_says_why(page, staffed):
 
 
 def test_a_user_is_made_gets_faces_loses_them_and_is_deleted(page, staffed):
-    sign_in(page, staffed.url, path="collections/staff/users")
+    arrive(page, staffed.url, path="collections/staff/users")
     page.get_by_label("Name of a new user").fill("ride")
     page.get_by_role("button", name="Create").click()
     page.get_by_text("This user has no face yet").wait_for()
@@ -151,7 +151,7 @@ def test_a_refused_association_says_why(page, staffed):
         ],
         "UserStatus": "CREATED",
     }
-    sign_in(page, staffed.url, path="collections/staff/faces")
+    arrive(page, staffed.url, path="collections/staff/faces")
     for number in range(3):
         page.locator("tbody input").nth(number).check()
     page.get_by_role("button", name="Associate with a user").click()
@@ -165,7 +165,7 @@ def test_a_refused_association_says_why(page, staffed):
 
 
 def test_look_alikes_of_a_face_are_found_from_the_list(page, staffed):
-    sign_in(page, staffed.url, path="collections/staff/faces")
+    arrive(page, staffed.url, path="collections/staff/faces")
     page.get_by_role("button", name="Find similar to").first.click()
 
     page.get_by_role("dialog").get_by_text("3 faces at 80 or more.").wait_for()
@@ -173,7 +173,7 @@ def test_look_alikes_of_a_face_are_found_from_the_list(page, staffed):
 
 
 def test_tags_are_set_and_removed(page, stub):
-    sign_in(page, stub.url, path="collections/staff/details")
+    arrive(page, stub.url, path="collections/staff/details")
     page.get_by_text("It has no tags.").wait_for()
     page.get_by_label("Key").fill("team")
     page.get_by_label("Value").fill("door")
@@ -193,7 +193,7 @@ def test_a_page_that_is_left_stops_asking(page, staffed):
         raise Refusal("InternalServerError", "broken", status=500)
 
     staffed.answers["ListFaces"] = refuse
-    sign_in(page, staffed.url, path="collections/staff/faces")
+    arrive(page, staffed.url, path="collections/staff/faces")
     page.get_by_role("link", name="Users").click()
 
     page.get_by_role("link", name="hopper").wait_for()

@@ -1,11 +1,12 @@
 """Importing many files: names, outcomes, pause, second tries."""
 
 import threading
+import time
 
 import pytest
 
 from browser.console_stub import Refusal
-from browser.visitor import drop, sign_in
+from browser.visitor import arrive, drop
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CASES = {
@@ -21,7 +22,7 @@ CASES = {
 
 @pytest.fixture
 def importing(page, stub):
-    sign_in(page, stub.url, path="collections/staff/import")
+    arrive(page, stub.url, path="collections/staff/import")
     page.get_by_role("button", name="Choose files").wait_for()
     return page
 
@@ -119,3 +120,26 @@ def test_an_error_that_the_next_file_would_meet_too_pauses_the_import(importing,
     importing.get_by_role("button", name="Start").click()
     importing.get_by_text("9 of 9 files done: 9 enrolled").wait_for()
     assert not importing.get_by_role("alert").is_visible()
+
+
+def test_an_error_from_before_a_new_start_does_not_pause_it(importing, stub):
+    late, seen = threading.Event(), iter(range(100))
+
+    def denied(params):
+        if next(seen) == 1:
+            late.wait(10)
+        raise Refusal("AccessDeniedException", "not yet")
+
+    stub.answers["IndexFaces"] = denied
+    put(importing, [f"{number}.png" for number in range(9)])
+    importing.get_by_role("button", name="Start").click()
+    importing.get_by_text("not yet").wait_for()
+
+    def index(params):
+        late.set()
+        time.sleep(0.05)
+        return stub.op_IndexFaces(params)
+
+    stub.answers["IndexFaces"] = index
+    importing.get_by_role("button", name="Start").click()
+    importing.get_by_text("9 of 9 files done: 9 enrolled").wait_for()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from browser.console_stub import BOX, Refusal, face_detail
-from browser.visitor import drop, sign_in
+from browser.visitor import arrive, drop
 
 ROWS = "ol.matches > li"
 
@@ -18,7 +18,7 @@ def searched(page, stub, astronaut):
     """The page of a collection with six faces, after a search."""
     for number in range(6):
         stub.op_IndexFaces({"CollectionId": "staff", "ExternalImageId": f"face-{number}"})
-    sign_in(page, stub.url, path="collections/staff")
+    arrive(page, stub.url, path="collections/staff")
     page.locator("input[type=file]").set_input_files(astronaut)
     page.get_by_text("3 faces at 80 or more").wait_for()
     return page
@@ -33,6 +33,8 @@ def test_a_picture_is_searched_once_and_the_slider_filters_in_the_page(searched,
 
     set_threshold(searched, 60)
     assert searched.locator(ROWS).count() == 5
+    set_threshold(searched, 75.9)
+    assert searched.locator(ROWS).count() == 4
     set_threshold(searched, 99.5)
     assert searched.locator(ROWS).count() == 1
     assert searched.get_by_text("The closest below has 91.9.").is_visible()
@@ -64,7 +66,7 @@ def test_a_match_shows_its_similarity_names_and_a_copy_button(open_page, stub, a
     face = stub.faces["staff"][0]
     face["UserId"] = "collins"
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
-    sign_in(page, stub.url, path="collections/staff")
+    arrive(page, stub.url, path="collections/staff")
     page.locator("input[type=file]").set_input_files(astronaut)
 
     row = page.locator(ROWS).first
@@ -82,7 +84,7 @@ def test_the_searched_face_is_marked_where_the_answer_says(page, stub, astronaut
     stub.answers["DetectFaces"] = lambda params: {
         "FaceDetails": [face_detail(other), face_detail(BOX)]
     }
-    sign_in(page, stub.url, path="collections/staff")
+    arrive(page, stub.url, path="collections/staff")
     page.locator("input[type=file]").set_input_files(astronaut)
     marked = page.get_by_role("button", name="Face 2, searched")
     marked.wait_for()
@@ -121,7 +123,7 @@ def test_a_key_that_may_not_detect_still_shows_the_searched_face(page, stub, ast
 
     stub.answers["DetectFaces"] = denied
     stub.op_IndexFaces({"CollectionId": "staff"})
-    sign_in(page, stub.url, path="collections/staff")
+    arrive(page, stub.url, path="collections/staff")
     page.locator("input[type=file]").set_input_files(astronaut)
 
     page.get_by_role("button", name="Face 1, searched").wait_for()
@@ -138,14 +140,14 @@ def test_a_picture_without_a_face_is_explained(page, stub, coffee):
         "SearchFacesByImage": refuse,
         "DetectFaces": lambda params: {"FaceDetails": []},
     }
-    sign_in(page, stub.url, path="collections/staff")
+    arrive(page, stub.url, path="collections/staff")
     page.locator("input[type=file]").set_input_files(coffee)
 
     page.get_by_text("Use a picture in which a face is seen from the front").wait_for()
 
 
 def test_a_picture_can_be_dropped_and_pasted(page, stub, astronaut):
-    sign_in(page, stub.url, path="collections/staff")
+    arrive(page, stub.url, path="collections/staff")
     data = astronaut.read_bytes()
     page.get_by_role("button", name="Choose a picture").wait_for()
 
@@ -165,7 +167,7 @@ def test_a_picture_can_be_dropped_and_pasted(page, stub, astronaut):
 
 
 def test_a_file_that_misses_its_place_does_not_replace_the_page(page, stub):
-    sign_in(page, stub.url)
+    arrive(page, stub.url)
     prevented = page.evaluate(
         """() => {
             const event = new DragEvent("drop", { bubbles: true, cancelable: true });
@@ -177,7 +179,7 @@ def test_a_file_that_misses_its_place_does_not_replace_the_page(page, stub):
 
 
 def test_the_camera_gives_a_picture(page, stub):
-    sign_in(page, stub.url, path="collections/staff")
+    arrive(page, stub.url, path="collections/staff")
 
     page.get_by_role("button", name="Use the camera").click()
     page.get_by_role("button", name="Take the picture").click()
@@ -195,7 +197,7 @@ def test_the_camera_gives_a_picture(page, stub):
     ],
 )
 def test_what_the_api_does_not_take_is_converted_or_explained(page, stub, sides, says):
-    sign_in(page, stub.url, path="collections/staff")
+    arrive(page, stub.url, path="collections/staff")
     page.get_by_role("button", name="Choose a picture").wait_for()
     data = page.evaluate(
         """async (sides) => {
@@ -218,7 +220,7 @@ def test_a_picture_over_five_mebibytes_is_made_smaller(page, stub, tmp_path):
     path = tmp_path / "large.png"
     cv2.imwrite(str(path), noise)
     assert path.stat().st_size > 5_242_880
-    sign_in(page, stub.url, path="collections/staff")
+    arrive(page, stub.url, path="collections/staff")
     page.locator("input[type=file]").set_input_files(path)
 
     page.get_by_text("Made a JPEG of 1500").wait_for()
@@ -231,7 +233,7 @@ def test_more_matches_are_asked_for_where_there_may_be_more(page, stub, astronau
     for number in range(150):
         stub.op_IndexFaces({"CollectionId": "staff", "ExternalImageId": f"n{number}"})
     stub.matches = lambda name: [{"Similarity": 99.0, "Face": face} for face in stub.faces["staff"]]
-    sign_in(page, stub.url, path="collections/staff")
+    arrive(page, stub.url, path="collections/staff")
     page.locator("input[type=file]").set_input_files(astronaut)
 
     page.get_by_text("At least 100 faces at 80 or more.").wait_for()
@@ -286,7 +288,7 @@ def test_a_name_that_the_api_refuses_is_refused_in_the_form(searched, stub):
 
 
 def test_two_pictures_are_compared(page, stub, astronaut):
-    sign_in(page, stub.url, path="compare")
+    arrive(page, stub.url, path="compare")
     for number in range(2):
         page.locator("input[type=file]").nth(number).set_input_files(astronaut)
 

@@ -1,5 +1,6 @@
 """What a visitor of the console does: sign in, drop files."""
 
+import json
 from base64 import b64encode
 from typing import Any
 
@@ -12,6 +13,16 @@ def sign_in(page: Any, url: str, key_id: str = KEY_ID, secret: str = SECRET, pat
     page.get_by_label("Access key ID").fill(key_id)
     page.get_by_label("Secret access key").fill(secret)
     page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("button", name="Sign out").wait_for()
+    return page
+
+
+def arrive(page: Any, url: str, path: str = "") -> Any:
+    """Come to a page of the console as somebody who signed in before and asked to stay."""
+    credentials = {"kind": "key", "keyId": KEY_ID, "secret": SECRET, "region": "us-east-1"}
+    kept = json.dumps(json.dumps(credentials))
+    page.add_init_script(f"sessionStorage.setItem('recollect.credentials', {kept})")
+    page.goto(f"{url}#/{path}")
     page.get_by_role("button", name="Sign out").wait_for()
     return page
 

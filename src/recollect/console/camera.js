@@ -24,7 +24,7 @@ export async function photograph() {
         video.muted = true;
         video.srcObject = opened;
         await video.play();
-        hint.textContent = "The picture stays in this page until you search or enrol it.";
+        hint.textContent = "Once you take it, the picture goes to this server; it is not kept.";
         take.disabled = false;
         take.focus();
         return null;

@@ -75,6 +75,7 @@ export async function collections(page) {
     try {
       await api.call("DeleteCollection", { CollectionId: id }, signal);
       row.remove();
+      name.focus();
       announce(`Deleted ${id}.`);
       if (!listed.querySelector("tbody tr")) load();
     } catch (error) {
