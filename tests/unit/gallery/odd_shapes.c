@@ -1,0 +1,134 @@
+/* Runs the kernel over odd shapes in memory that is exactly as long as it has to be, so that the
+ * sanitisers see every read and write beyond. Built and run by test_kernel.py. */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "_scan.c"
+
+#define CHECK(truth)                                                     \
+    do {                                                                 \
+        if (!(truth)) {                                                  \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #truth);  \
+            exit(1);                                                     \
+        }                                                                \
+    } while (0)
+
+static uint32_t state = 1;
+
+static float noise(void) {
+    state = state * 1664525u + 1013904223u;
+    return (float)(state >> 8) / 8388608.0f - 1;
+}
+
+static void *some(size_t length) { return calloc(1, length ? length : 1); }
+
+/* A gallery of two extents of `most` rows and one less, searched for its own first row. */
+static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
+    const uint32_t stride = (dimension + 63) / 64 * 64, words = stride / 64;
+    float *centre = some(4 * dimension), *flips = some(16 * stride);
+    for (uint32_t i = 0; i < dimension; i++) centre[i] = 0.01f * noise();
+    for (uint32_t i = 0; i < 4 * stride; i++) flips[i] = noise() > 0 ? 1 : -1;
+
+    Part parts[2];
+    size_t live = 2 * most - 1;
+    for (int p = 0; p < 2; p++) {
+        const uint32_t rows = most - p;
+        float *templates = some((size_t)4 * rows * dimension);
+        for (uint32_t row = 0; row < rows; row++) {
+            float *at = templates + (size_t)row * dimension, length = 0;
+            for (uint32_t i = 0; i < dimension; i++) at[i] = noise(), length += at[i] * at[i];
+            for (uint32_t i = 0; i < dimension; i++) at[i] /= sqrtf(length);
+        }
+        Columns to = {some((size_t)rows * stride), some(4 * rows), some(4 * rows), some(4 * rows),
+                      some(4 * rows), signed_ ? some((size_t)8 * rows * words) : NULL,
+                      signed_ ? some(4 * rows) : NULL, dimension, stride, words, 0, 0, 0};
+        recollect_encode(set, templates, rows, centre, flips, &to);
+        uint8_t *ids = some((size_t)16 * rows), *dead = p ? some(rows) : NULL;
+        for (uint32_t row = 0; row < rows; row++) ids[16 * row] = (uint8_t)(row + p);
+        for (uint32_t row = 0; dead && row < rows; row++) live -= dead[row] = row % 3 == 1;
+        parts[p] = (Part){to.codes, to.scale, to.offset, to.error, to.norm, to.signs, to.factor,
+                          templates, ids, dead, rows,
+                          to.error_max, to.norm_max, to.spread_max};
+    }
+
+    /* The first row as the probe, quantised by the kernel itself. */
+    int8_t *codes = some(stride);
+    memcpy(codes, parts[0].codes, stride);
+    float *rotated = some(4 * stride);
+    float length = 0, base = 0;
+    int32_t bias = 0;
+    for (uint32_t i = 0; i < dimension; i++) {
+        rotated[i] = parts[0].templates[i] - centre[i];
+        length += rotated[i] * rotated[i];
+        base += parts[0].templates[i] * centre[i] - centre[i] * centre[i];
+        bias += 128 * codes[i];
+    }
+    uint64_t *planes = NULL;
+    if (signed_) {
+        recollect_rotate(set, rotated, stride, flips);
+        planes = some(8 * PLANES * words);
+        for (uint32_t i = 0; i < stride; i++)
+            if (rotated[i] > 0)
+                for (int plane = 0; plane < PLANES; plane++)
+                    planes[plane * words + i / 64] |= 1ull << (i % 64);
+    }
+    const Query q = {.codes = codes, .planes = planes, .stride = stride, .words = words,
+                     .bias = bias, .scale = parts[0].scale[0], .length = sqrtf(length) * 1.001f,
+                     .error = parts[0].error[0], .base = base, .rounding = 1e-5f,
+                     .step = 0.01f, .plane_error = 1, .deviations = 6, .crowd = 0.15f};
+
+    const size_t capacity = BLOCK + most / 3;
+    Survivor *out = some(capacity * sizeof *out);
+    for (float floor = -2; floor < 1; floor += 0.3f) {
+        Place begin = {0, 0};
+        const Place end = {1, most - 1};
+        size_t count = 0;
+        int self = 0;
+        while (begin.part < 1 || (begin.part == 1 && begin.row < most - 1)) {
+            const size_t some_ = recollect_scan(set, parts, &q, &begin, &end, floor, out, capacity);
+            CHECK(some_ <= capacity);
+            float *scores = some(4 * some_);
+            double *probe = some(8 * dimension);
+            for (uint32_t i = 0; i < dimension; i++) probe[i] = parts[0].templates[i];
+            uint8_t *ids = some(16 * some_);
+            recollect_score(set, parts, out, some_, probe, dimension, scores);
+            recollect_ids(parts, out, some_, ids);
+            for (size_t i = 0; i < some_; i++) {
+                CHECK(out[i].part < 2 && out[i].row < most - out[i].part);
+                CHECK(out[i].lower <= scores[i] && scores[i] <= out[i].upper);
+                CHECK(ids[16 * i] == (uint8_t)(out[i].row + out[i].part));
+                self |= out[i].part == 0 && out[i].row == 0;
+            }
+            count += some_;
+            free(scores), free(probe), free(ids);
+        }
+        CHECK(self);
+        CHECK(count <= live);
+        if (floor == -2) CHECK(count == live);
+    }
+    for (int p = 0; p < 2; p++) {
+        free((void *)parts[p].codes), free((void *)parts[p].scale), free((void *)parts[p].offset);
+        free((void *)parts[p].error), free((void *)parts[p].norm), free((void *)parts[p].signs);
+        free((void *)parts[p].factor), free((void *)parts[p].templates);
+        free((void *)parts[p].ids), free((void *)parts[p].dead);
+    }
+    free(centre), free(flips), free(codes), free(rotated), free(planes), free(out);
+}
+
+int main(void) {
+    const uint32_t dimensions[] = {1, 17, 63, 64, 65, 128, 192, 512, 1024};
+    const uint32_t rows[] = {1, 2, 15, 16, 17, 33, 256, 257, 600};
+    int sets = 0;
+    for (; recollect_set_name(sets); sets++)
+        for (size_t d = 0; d < sizeof dimensions / sizeof *dimensions; d++)
+            for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+                for (int signed_ = 0; signed_ < 2; signed_++)
+                    try(sets, dimensions[d], rows[r], signed_);
+    uint64_t *words = some(8 * 1000);
+    for (int i = 0; i < 1000; i++) words[i] = i;
+    for (int set = 0; set < sets; set++) CHECK(recollect_stream(set, words, 960) == 960 * 959 / 2);
+    free(words);
+    printf("%d sets\n", sets);
+    return 0;
+}

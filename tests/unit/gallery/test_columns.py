@@ -1,0 +1,57 @@
+import itertools
+
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis import given, settings
+
+from recollect.gallery.columns import CHUNK_ROWS, EXTENT_ROWS_MIN, HUGE_PAGE_BYTES, Layout, Shelf
+
+sizes = st.sampled_from([1, 50, 64, 65, 500, 4096, 30_000, CHUNK_ROWS, 10**6])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.one_of(sizes, st.integers(-5, -1)), max_size=30))
+def test_extents_never_overlap_and_all_of_them_come_back(steps):
+    shelf, held = Shelf(Layout(2)), []
+    for step in steps:
+        if step > 0:
+            held.append(shelf.take(step))
+            assert min(step, CHUNK_ROWS) <= held[-1].capacity < max(2 * step, EXTENT_ROWS_MIN + 1)
+        elif held:
+            shelf.give([held.pop(step % len(held))])
+        rows = sorted((e.address, e.address + e.capacity) for e in held)
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(rows))
+    shelf.give(held)
+
+    assert not shelf._chunks
+    assert not any(shelf._free.values())
+
+
+def test_an_extent_that_was_given_back_is_empty_when_it_is_lent_again():
+    shelf = Shelf(Layout(8, keeps_signs=True))
+    kept, extent = shelf.take(64), shelf.take(64)
+    for column in extent.chunk.columns:
+        column[extent.start : extent.start + 64] = 1
+
+    shelf.give([extent])
+    again = shelf.take(64)
+
+    assert (again.chunk, again.start) == (extent.chunk, extent.start)
+    assert not any(column[again.start : again.start + 64].any() for column in again.chunk.columns)
+    assert kept.start != again.start
+
+
+def test_columns_begin_on_huge_pages():
+    extent = Shelf(Layout(512, keeps_signs=True)).take(1)
+
+    assert all(column.ctypes.data % HUGE_PAGE_BYTES == 0 for column in extent.chunk.columns)
+
+
+def test_a_row_takes_what_its_columns_take():
+    for layout in (Layout(128), Layout(512, keeps_signs=True), Layout(100, keeps_templates=False)):
+        columns = Shelf(layout).take(1).chunk.columns
+        assert layout.row_bytes() == sum(column[:1].nbytes for column in columns)
+
+    assert Layout(128, keeps_templates=False).row_bytes() == 160
+    assert Layout(512, keeps_templates=False, keeps_signs=True).row_bytes() == 612
+    assert np.float32().nbytes == 4

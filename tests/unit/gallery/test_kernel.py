@@ -1,0 +1,149 @@
+import shutil
+import subprocess
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import kernels
+from recollect.gallery import exact, kernel, native
+from recollect.gallery.codes import Centre, Planes, Query
+from recollect.gallery.columns import Chunk, Layout
+from recollect.gallery.kernel import NumpyKernel, bounds, choose
+from recollect.gallery.native import NativeKernel
+
+SOURCES = Path(native.__file__).parent
+
+
+@pytest.fixture(params=["numpy", "native-0", "native-1", "native-2"])
+def coder(request):
+    return kernels.kernel_named(request.param)
+
+
+def unit(rows):
+    rows = np.asarray(rows, np.float64)
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def chunk_of(coder, templates, centre, *, signs=False):
+    """A chunk whose first rows hold templates."""
+    chunk = Chunk(0, Layout(templates.shape[1], keeps_signs=signs))
+    widest = coder.encode(templates, centre, chunk, slice(0, len(templates)))
+    return chunk, widest
+
+
+# Values that are hard on a quantiser: flat, lonely, tiny, huge beside tiny, of either sign.
+values = st.sampled_from([0.0, 1.0, -1.0, 1e-3, -1e-3, 1e-7, 1e-20, 127.0, 0.5])
+vectors = st.lists(values, min_size=70, max_size=70).filter(any)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(vectors, min_size=1, max_size=5), vectors, st.one_of(st.none(), vectors))
+@pytest.mark.parametrize("name", ["numpy", "native-0", "native-1", "native-2"])
+def test_no_score_leaves_its_bounds(name, rows, probe, centre):
+    coder = kernels.kernel_named(name)
+    templates, probe = unit(rows), unit(probe)
+    centre = Centre.of(None if centre is None else unit(centre), 70)
+    chunk, widest = chunk_of(coder, templates, centre)
+    here = slice(0, len(templates))
+    query = Query.of(probe, centre)
+
+    middle, spread = bounds(chunk, here, query, NumpyKernel().dots(chunk, here, query))
+
+    scores = exact.scores(templates, probe) - query.base
+    assert (np.abs(scores - middle) <= spread).all()
+    assert widest.error == chunk.error[here].max()
+    assert widest.norm == chunk.norm[here].max()
+
+
+def test_centring_makes_finer_codes(coder):
+    random = np.random.default_rng(1)
+    common = unit(random.standard_normal(128))
+    templates = unit(common + 0.4 * unit(random.standard_normal((500, 128))))
+    centred, _ = chunk_of(coder, templates, Centre.of(templates[:250].mean(axis=0), 128))
+    plain, _ = chunk_of(coder, templates, Centre.of(None, 128))
+
+    assert centred.error[250:500].mean() < 0.6 * plain.error[250:500].mean()
+
+
+@pytest.mark.parametrize("dimension", [256, 300, 512, 768])
+@pytest.mark.parametrize("name", ["native-0", "native-1", "native-2"])
+def test_sign_bits_estimate_products_as_well_as_theory_says(name, dimension):
+    coder = kernels.kernel_named(name)
+    templates = unit(np.random.default_rng(2).standard_normal((400, dimension)))
+    # Whole axes are as far from random as a vector can be: the rotation must make up for it.
+    templates[:50] = np.eye(dimension, dtype=np.float32)[:50]
+    chunk, widest = chunk_of(coder, templates, Centre.of(None, dimension), signs=True)
+    query = coder.query(unit(templates[0] + templates[60]), Centre.of(None, dimension))
+
+    bits = np.unpackbits(chunk.signs[:400].view(np.uint8), axis=1, bitorder="little")
+    levels = np.unpackbits(query.planes.bits.view(np.uint8), axis=1, bitorder="little")
+    rotated = (np.array([1, 2, 4, 8]) @ levels - 7.5) * query.planes.step
+    estimates = chunk.factor[:400] * ((2.0 * bits - 1) @ rotated)
+
+    size = bits.shape[1]
+    noise = (widest.spread * query.length) ** 2 * size / (size - 1)
+    deviations = chunk.factor[:400] * np.sqrt(noise + query.planes.error**2)
+    off = (estimates - templates @ query.probe) / deviations
+    assert 0.8 < np.sqrt((off**2).mean()) < 1.1
+    assert abs(off.mean()) < 0.25
+    assert np.abs(off).max() < 5
+
+
+def test_planes_are_the_levels_nearest_to_the_values():
+    values = np.random.default_rng(3).standard_normal(128).astype(np.float32)
+
+    planes = Planes.of(values)
+
+    bits = np.unpackbits(planes.bits.view(np.uint8), axis=1, bitorder="little")
+    restored = (np.array([1, 2, 4, 8]) @ bits - 7.5) * planes.step
+    assert np.abs(restored - values).max() <= planes.step / 2 * 1.001
+    assert planes.error == pytest.approx(np.linalg.norm(restored - values), rel=1e-4)
+
+
+def test_the_kernel_stays_within_its_memory_over_odd_shapes(tmp_path):
+    command = kernels.build_hook().compiler()
+    program = tmp_path / "odd_shapes"
+    sanitised = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g"]
+    source = Path(__file__).with_name("odd_shapes.c")
+    built = subprocess.run(
+        [*command, *sanitised, f"-I{SOURCES}", str(source), "-o", str(program), "-lm"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "cannot find" in built.stderr:
+        pytest.skip("the compiler has no sanitisers")
+    assert built.returncode == 0, built.stderr
+
+    ran = subprocess.run([program], capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_without_the_library_numkong_answers_and_says_why(monkeypatch, tmp_path):
+    def missing():
+        return NativeKernel(library=tmp_path / "_scan.so")
+
+    monkeypatch.setattr(kernel, "NativeKernel", missing)
+
+    assert choose("auto").name.startswith("numkong (no compiled kernel")
+    with pytest.raises(OSError, match="no C compiler"):
+        choose("native")
+
+
+def test_a_library_of_another_version_is_refused(monkeypatch, tmp_path):
+    library = shutil.copy(kernels.library(), tmp_path / "old.so")
+    changed = tmp_path / "_scan.c"
+    changed.write_bytes(native.SOURCE.read_bytes() + b"\n")
+    monkeypatch.setattr(native, "SOURCE", changed)
+
+    with pytest.raises(OSError, match="another version"):
+        NativeKernel(library=library)
+
+
+def test_an_unknown_kernel_is_refused():
+    with pytest.raises(ValueError, match="auto, native, numkong or numpy"):
+        choose("cuda")
