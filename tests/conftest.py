@@ -9,11 +9,11 @@ from pathlib import Path
 
 import boto3
 import pytest
-import uvicorn
 from botocore.config import Config
 
 from recollect import app, truth
 from recollect.settings import Settings
+from recollect.wire.serve import Server
 from toys import ToyPack
 
 SHARED = Path(__file__).parents[1].parent / "shared"
@@ -24,15 +24,15 @@ class Running:
 
     def __init__(self, settings: Settings, packs) -> None:
         self.server = app.build(settings, packs)
-        self.listener = uvicorn.Server(
-            uvicorn.Config(self.server.asgi, port=0, log_level="warning", access_log=False)
+        self.listener = Server(
+            self.server.asgi, host="127.0.0.1", port=0, limits=self.server.limits
         )
         self.thread = threading.Thread(target=self.listener.run)
         self.thread.start()
         while not self.listener.started:
             assert self.thread.is_alive(), "the server did not start"
             time.sleep(0.01)
-        port = self.listener.servers[0].sockets[0].getsockname()[1]
+        port = self.listener.port
         self.url = f"http://127.0.0.1:{port}"
         self.clients = []
         self.root = json.loads((settings.data / "root-credentials.json").read_text())
@@ -66,7 +66,7 @@ class Running:
     def close(self):
         for client in self.clients:
             client.close()
-        self.listener.should_exit = True
+        self.listener.stop()
         self.thread.join()
         self.server.close()
 

@@ -63,10 +63,10 @@ class Settings:
 
     call_threads: int = setting(0, "Calls in work at once; 0 for one a core")
     call_queue_max: int = setting(64, "Calls waiting for a thread before refusal")
-    call_wait_max_s: float = setting(10.0, "Longest wait of a call for a thread, in seconds")
+    call_wait_max_s: float = setting(1.0, "Expected wait above which a call is refused, in seconds")
     connections_max: int = setting(1000, "Open connections")
     header_deadline_s: float = setting(10.0, "Longest time to receive a header, in seconds")
-    body_deadline_s: float = setting(30.0, "Longest time to receive a body, in seconds")
+    body_deadline_s: float = setting(25.0, "Longest time to receive a body, in seconds")
     idle_deadline_s: float = setting(65.0, "Longest silence of a kept connection, in seconds")
     drain_deadline_s: float = setting(9.0, "Longest wait for calls in work at stop, in seconds")
     key_rate_per_s: float = setting(0.0, "Calls a second of one access key; 0 for no bound")
