@@ -14,6 +14,7 @@ from recollect.errors import (
 )
 from recollect.wire import access
 from recollect.wire.caller import Caller
+from recollect.wire.policy import compiled
 
 NOW = 1_800_000_000.0
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -420,6 +421,32 @@ def test_root_has_no_user_name():
     who = caller(allow("*", Condition={"Null": {"aws:username": "true"}}), name="root")
 
     authorise(who, "ListCollections")
+
+
+def test_a_simulation_takes_the_context_as_people_write_it():
+    only = policy(
+        allow(
+            "rekognition:SearchFaces",
+            Condition={
+                "IpAddress": {"aws:SourceIp": "192.0.2.0/24"},
+                "ForAllValues:StringEquals": {"aws:TagKeys": ["a", "b"]},
+            },
+        ),
+        deny("*", STAFF.replace(REGION, "us-east-1")),
+    )
+
+    def simulate(arn, *pairs):
+        context = access.context_of(pairs)
+        return access.decide([compiled(only)], "rekognition:SearchFaces", arn, context).allowed
+
+    assert simulate(GUESTS, ("AWS:SourceIp", "192.0.2.1"))
+    assert simulate(GUESTS, ("aws:sourceip", "192.0.2.1"), ("aws:TagKeys", "a"))
+    assert not simulate(GUESTS, ("aws:SourceIp", "192.0.3.1"))
+    assert not simulate(GUESTS)
+    assert not simulate(
+        GUESTS, ("aws:SourceIp", "192.0.2.1"), ("aws:TagKeys", "a"), ("aws:TagKeys", "c")
+    )
+    assert not simulate(STAFF, ("aws:SourceIp", "192.0.2.1"))
 
 
 def test_an_operation_that_is_not_in_the_table_is_a_bug_and_not_allowed():

@@ -215,12 +215,6 @@ class _Claim:
     """The canonical query without the signature itself."""
 
 
-def is_signed(request: HttpRequest) -> bool:
-    """Whether the request claims to be signed, in either form."""
-    authorization = request.header("authorization") or ""
-    return authorization.startswith("AWS4-") or _is_presigned(request)
-
-
 def verify(
     request: HttpRequest,
     find: Callable[[str], Credential | None],
