@@ -1,0 +1,188 @@
+"""Backup and restore: hot, encrypted as the source, and what was deleted stays deleted."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from recollect.gallery import crypt, disk
+from recollect.gallery.sqlite.commit import Volume
+from recollect.gallery.sqlite.database import Database
+from recollect.gallery.sqlite.erasures import Erasure, drop_keyless, erasures
+from recollect.gallery.sqlite.keyring import Keyring
+from recollect.gallery.sqlite.store import SQLiteStore
+from recollect.gallery.store import StoreUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+KEYRING: Final = "keyring.db"
+DATABASE: Final = "recollect.db"
+
+
+class Restored(NamedTuple):
+    """What a restored data folder holds."""
+
+    collections: int
+    faces: int
+    forgotten: int
+    """Collections, faces and users of the backup that had been deleted since."""
+
+
+def backup(
+    store: SQLiteStore,
+    target: Path,
+    *,
+    clock: Callable[[], float],
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Copy one moment of a store that may be in use.
+
+    The target folder gets a new `recollect-<time>.db` and, in place of the one before,
+    `keyring.db` with the keys of the collections that exist now. So deleting a collection makes
+    its templates unreadable in every earlier copy from the next backup on. Both need the master
+    key, which is in neither.
+
+    Args:
+        store: opened for serving, or beside a server (`exclusive=False`).
+        target: a folder; made where there is none.
+        clock: epoch seconds.
+        progress: called with the pages copied so far and those there are.
+
+    Returns:
+        The new file.
+    """
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    moment = datetime.fromtimestamp(clock(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    unfinished, path = target / f".{moment}", target / f"recollect-{moment}.db"
+    unfinished_keyring = target / f".{moment}-keyring"
+    try:
+        # The database first: a collection made meanwhile has a key too many, not one too few.
+        store.copy(unfinished, unfinished_keyring, progress)
+        disk.replace(unfinished_keyring, target / KEYRING)
+        disk.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+        unfinished_keyring.unlink(missing_ok=True)
+    return path
+
+
+def copies(target: Path) -> list[Path]:
+    """The copies in a backup folder, oldest first."""
+    return sorted(target.glob("recollect-*.db"))
+
+
+def prune(target: Path, *, keep: int) -> list[Path]:
+    """Delete all but the newest copies; the deleted ones."""
+    assert keep >= 1
+    surplus = copies(target)[:-keep]
+    for path in surplus:
+        path.unlink()
+    disk.sync_folder(target)
+    return surplus
+
+
+def restore(
+    copy: Path,
+    folder: Path,
+    master_key: bytes,
+    *,
+    clock: Callable[[], float],
+    ids: Callable[[], str],
+    replace: bool = False,
+) -> Restored:
+    """Make a data folder out of a copy, without what was deleted after it.
+
+    Deletions are taken from the newest copy beside it and, where one is replaced, from the folder
+    itself. A collection whose key the keyring no longer has was deleted too.
+
+    Args:
+        copy: a file that `backup` wrote; the keyring lies beside it.
+        folder: the data folder to make. It must not be served.
+        master_key: 32 bytes, of the store that the copy is of.
+        clock: epoch seconds.
+        ids: as of SQLiteStore.
+        replace: allows a folder that holds data; what was deleted there stays deleted.
+
+    Raises:
+        StoreUnusable: the folder is in use or holds data, or a file cannot be opened.
+    """
+    keyring = copy.parent / KEYRING
+    for path in (copy, keyring):
+        if not path.is_file():
+            raise StoreUnusable(f"{path} does not exist")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = disk.FolderLock(folder)
+    try:
+        if (folder / DATABASE).exists() and not replace:
+            raise StoreUnusable(f"{folder} holds data already: name another folder")
+        staging = folder / "restoring"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(mode=0o700)
+        # Whatever an earlier copy has deleted, the newest one has too.
+        databases = {copies(copy.parent)[-1], folder / DATABASE} - {copy}
+        deletions = _deletions(databases, staging, master_key)
+        shutil.copyfile(copy, staging / DATABASE)
+        shutil.copyfile(keyring, staging / KEYRING)
+        restored = _without(deletions, staging, master_key, clock, ids)
+        for name in (KEYRING, DATABASE):
+            # A log left behind would be read into the new file.
+            for leftover in (f"{name}-wal", f"{name}-shm"):
+                (folder / leftover).unlink(missing_ok=True)
+            disk.replace(staging / name, folder / name)
+        shutil.rmtree(staging)
+    finally:
+        lock.release()
+    return restored
+
+
+def _without(
+    deletions: set[Erasure],
+    folder: Path,
+    master_key: bytes,
+    clock: Callable[[], float],
+    ids: Callable[[], str],
+) -> Restored:
+    """Take out of a folder what was deleted elsewhere."""
+    database = Database(folder / DATABASE, crypt.derived(master_key, "database"), "sqlite")
+    keyring = Keyring(folder / KEYRING, master_key, Volume(disk.Reserve(folder / "reserve", 0)))
+    keyless = drop_keyless(database, keyring)
+    keyring.close()
+    database.close()
+    store = SQLiteStore(folder, master_key, clock=clock, ids=ids, reserve_bytes=0)
+    try:
+        forgotten = store.forget(deletions)
+        store.tend()
+        store.carry()
+        collections = store.every_collection()
+        faces = sum(store.counts(collection)[0] for collection in collections)
+    finally:
+        store.close()
+    return Restored(len(collections), faces, keyless + forgotten)
+
+
+def _deletions(databases: Iterable[Path], staging: Path, master_key: bytes) -> set[Erasure]:
+    """What these databases have deleted; read from copies, since opening one may write to it."""
+    found: set[Erasure] = set()
+    key = crypt.derived(master_key, "database")
+    for path in databases:
+        if not path.exists():
+            continue
+        for suffix in ("", "-wal"):
+            source = path.with_name(path.name + suffix)
+            if source.exists():
+                shutil.copyfile(source, staging / f"journal.db{suffix}")
+        try:
+            database = Database(staging / "journal.db", key, "sqlite")
+            found.update(erasures(database))
+            database.close()
+        except (crypt.Damaged, StoreUnusable) as error:
+            raise StoreUnusable(
+                f"what was deleted in {path} cannot be read ({error}): move it away to restore "
+                "without it"
+            ) from error
+        for leftover in staging.glob("journal.db*"):
+            leftover.unlink()
+    return found
