@@ -26,6 +26,8 @@ FLAGS = [
     "--disable-sync",
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
+    # A name that is not this computer's: there a browser trusts plain HTTP with little.
+    "--host-resolver-rules=MAP console.test 127.0.0.1",
 ]
 
 

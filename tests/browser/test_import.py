@@ -82,6 +82,16 @@ def test_each_file_says_what_became_of_it(importing, stub):
     importing.get_by_text("2 enrolled, 2 without a face to enrol, 0 failed.").wait_for()
 
 
+def test_in_a_folder_the_folders_are_part_of_the_name(importing, tmp_path):
+    for person in ["collins", "ride"]:
+        (tmp_path / "people" / person).mkdir(parents=True)
+        (tmp_path / "people" / person / "1.png").write_bytes(PNG)
+    importing.locator("input[webkitdirectory]").set_input_files(tmp_path / "people")
+
+    ids = importing.locator(".files code").all_inner_texts()
+    assert sorted(ids) == ["collins:1", "ride:1"]
+
+
 def test_an_import_pauses_and_goes_on(importing, stub):
     gate = threading.Semaphore(3)
 

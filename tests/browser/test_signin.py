@@ -138,3 +138,10 @@ def test_no_key_is_asked_for_where_the_server_needs_none(page, stub):
     page.get_by_role("button", name="Go on without a key").click()
 
     page.get_by_role("link", name="staff").wait_for()
+
+
+def test_over_plain_http_from_elsewhere_the_page_says_what_to_do(page, stub):
+    page.goto(stub.url.replace("127.0.0.1", "console.test"))
+
+    page.get_by_text("This page came over plain HTTP from another computer.").wait_for()
+    assert not page.get_by_role("button", name="Sign in", exact=True).is_visible()

@@ -84,7 +84,8 @@ export function bulk(page, collection) {
     element(
       "p.hint",
       {},
-      "Each file's name without its ending becomes its ExternalImageId. Enrolling a picture twice " +
+      "Each file's name without its ending, behind the names of its folders, becomes its " +
+        "ExternalImageId. Enrolling a picture twice " +
         "under one name makes no second face, so an import can be repeated.",
     ),
   );
@@ -118,7 +119,7 @@ export function bulk(page, collection) {
     if (pictures.length > room) notes.push(`At most ${counted(FILES_MAX, "file")} at once.`);
     fill(problem, notes.length ? element("p.hint", {}, notes.join(" ")) : null);
     for (const file of pictures.slice(0, room)) {
-      const item = queue.add(file, idOf(file.name));
+      const item = queue.add(file, idOf(pathOf(file)));
       const row = element("li");
       rows.set(item, row);
       list.append(row);
@@ -140,7 +141,7 @@ export function bulk(page, collection) {
     }[item.state]();
     fill(
       row,
-      element("span.name", {}, item.file.name),
+      element("span.name", {}, pathOf(item.file)),
       element("code", {}, item.externalImageId || "no ExternalImageId"),
       element("span.outcome", {}, outcome),
     );
@@ -188,4 +189,9 @@ export function bulk(page, collection) {
   signal.addEventListener("abort", () => queue.pause());
   show();
   return element("section.card", { "aria-label": "Import" }, place, problem, work);
+}
+
+// Below a chosen folder the folders count too: a picture of each person may be called 1.jpg.
+function pathOf(file) {
+  return file.webkitRelativePath.split("/").slice(1).join(":") || file.name;
 }
