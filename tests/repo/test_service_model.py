@@ -3,7 +3,8 @@
 import json
 
 import botocore
-from trim_service_model import OPERATIONS, TARGET, trimmed
+
+from repo.trim_service_model import OPERATIONS, TARGET, trimmed
 
 
 def test_the_shipped_model_is_the_installed_botocores():
