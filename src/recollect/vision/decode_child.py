@@ -1,7 +1,8 @@
 """The process that decodes: started by `image`, fed one picture at a time, killed at will.
 
 It holds no secret and owns no descriptor but its socket and the two it is sent with each picture.
-Only NumPy and OpenCV are imported here: a fresh child has to be ready in a fraction of a second.
+Only NumPy, OpenCV and the jail are imported here: a fresh child has to be ready in a fraction of a
+second.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import sys
 
 import cv2
 import numpy as np
+
+from recollect.vision import jail
 
 JOB = struct.Struct("<QIIBB")
 """Bytes of the file; width and height to come out of the decoder, before it is turned; the
@@ -39,8 +42,8 @@ MAPPED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 
 def main(cpu_s: float, memory_bytes: int) -> None:
     """Say that we are ready, then decode until the parent hangs up."""
-    confine(memory_bytes)
     with socket.socket(fileno=0) as parent:
+        confine(memory_bytes)
         parent.sendall(READY)
         while True:
             message, descriptors, _, _ = socket.recv_fds(parent, JOB.size, 2)
@@ -123,6 +126,9 @@ def confine(memory_bytes: int) -> None:
             mapped_bytes = int(statm.read().split()[0]) * resource.getpagesize()
         limit_bytes = mapped_bytes + memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+    # Last, because nothing of the above could be done any more. What is left where there is no
+    # such thing are the limits.
+    jail.enter()
 
 
 def allow_cpu(cpu_s: float) -> None:

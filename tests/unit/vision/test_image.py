@@ -344,6 +344,9 @@ def test_a_child_is_confined(decoder):
     assert 1 <= int(soft["Max cpu time"]) <= 30
     assert (1 << 30) < int(soft["Max address space"]) < (3 << 30)
     assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert "NoNewPrivs:\t1\n" in status
+    assert "Seccomp:\t2\n" in status
 
 
 def test_a_child_imports_little(decoder):
@@ -359,7 +362,9 @@ def test_a_child_imports_little(decoder):
     )
 
     ours = {name for name in result.stdout.split() if name.startswith("recollect")}
-    assert ours == {"recollect", "recollect.vision", "recollect.vision.decode_child"}
+    assert ours == {
+        f"recollect{name}" for name in ("", ".vision", ".vision.decode_child", ".vision.jail")
+    }
 
 
 def test_a_child_that_died_idle_is_replaced_and_no_picture_pays_for_it():
