@@ -239,5 +239,5 @@ def test_only_the_newest_copies_are_kept(store, tmp_path):
     assert copies(target) == made[2:]
     assert prune(target, keep=2) == []
     names = {path.name for path in target.iterdir()}
-    assert names == {"keyring.db", *(path.name for path in made[2:])}
+    assert names == {"data.key", "keyring.db", *(path.name for path in made[2:])}
     assert {path.stat().st_mode & 0o777 for path in target.iterdir()} == {0o600}

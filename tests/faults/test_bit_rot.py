@@ -63,7 +63,7 @@ def test_a_flipped_bit_is_never_a_wrong_answer(whole, tmp_path, flips):
     refused = 0
     for number in range(flips):
         folder = shutil.copytree(whole, tmp_path / str(number))
-        path = folder / chance.choice(["recollect.db", "recollect.db", "keyring.db"])
+        path = folder / chance.choice(["recollect.db", "recollect.db", "keyring.db", "data.key"])
         data = bytearray(path.read_bytes())
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         path.write_bytes(data)

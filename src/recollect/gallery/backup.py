@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from recollect.gallery import crypt, disk
 from recollect.gallery.sqlite.commit import Volume
-from recollect.gallery.sqlite.database import Database
 from recollect.gallery.sqlite.erasures import Erasure, drop_keyless, erasures
 from recollect.gallery.sqlite.keyring import Keyring
-from recollect.gallery.sqlite.store import SQLiteStore
+from recollect.gallery.sqlite.store import (
+    DATA_KEY,
+    DATABASE,
+    KEYRING,
+    SQLiteStore,
+    open_database,
+)
 from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
-
-KEYRING: Final = "keyring.db"
-DATABASE: Final = "recollect.db"
 
 
 class Restored(NamedTuple):
@@ -40,10 +42,10 @@ def backup(
 ) -> Path:
     """Copy one moment of a store that may be in use.
 
-    The target folder gets a new `recollect-<time>.db` and, in place of the one before,
-    `keyring.db` with the keys of the collections that exist now. So deleting a collection makes
-    its templates unreadable in every earlier copy from the next backup on. Both need the master
-    key, which is in neither.
+    The target folder gets a new `recollect-<time>.db` and, in place of those before, `keyring.db`
+    with the keys of the collections that exist now, and the sealed `data.key`. So deleting a
+    collection makes its templates unreadable in every earlier copy from the next backup on. All
+    of it needs the master key, which is not there.
 
     Args:
         store: opened for serving, or beside a server (`exclusive=False`).
@@ -56,16 +58,15 @@ def backup(
     """
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     moment = datetime.fromtimestamp(clock(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    unfinished, path = target / f".{moment}", target / f"recollect-{moment}.db"
-    unfinished_keyring = target / f".{moment}-keyring"
-    try:
-        # The database first: a collection made meanwhile has a key too many, not one too few.
-        store.copy(unfinished, unfinished_keyring, progress)
-        disk.replace(unfinished_keyring, target / KEYRING)
-        disk.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-        unfinished_keyring.unlink(missing_ok=True)
+    path = target / f"recollect-{moment}.db"
+    unfinished = target / ".unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    store.copy(unfinished, progress)
+    for name in (DATA_KEY, KEYRING):
+        disk.replace(unfinished / name, target / name)
+    disk.replace(unfinished / DATABASE, path)
+    unfinished.rmdir()
     return path
 
 
@@ -109,10 +110,10 @@ def restore(
     Raises:
         StoreUnusable: the folder is in use or holds data, or a file cannot be opened.
     """
-    keyring = copy.parent / KEYRING
-    for path in (copy, keyring):
-        if not path.is_file():
-            raise StoreUnusable(f"{path} does not exist")
+    sources = {DATABASE: copy} | {name: copy.parent / name for name in (KEYRING, DATA_KEY)}
+    for source in sources.values():
+        if not source.is_file():
+            raise StoreUnusable(f"{source} does not exist")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = disk.FolderLock(folder)
     try:
@@ -124,10 +125,10 @@ def restore(
         # Whatever an earlier copy has deleted, the newest one has too.
         databases = {copies(copy.parent)[-1], folder / DATABASE} - {copy}
         deletions = _deletions(databases, staging, master_key)
-        shutil.copyfile(copy, staging / DATABASE)
-        shutil.copyfile(keyring, staging / KEYRING)
+        for name, source in sources.items():
+            shutil.copyfile(source, staging / name)
         restored = _without(deletions, staging, master_key, clock, ids)
-        for name in (KEYRING, DATABASE):
+        for name in (DATA_KEY, KEYRING, DATABASE):
             # A log left behind would be read into the new file.
             for leftover in (f"{name}-wal", f"{name}-shm"):
                 (folder / leftover).unlink(missing_ok=True)
@@ -146,8 +147,9 @@ def _without(
     ids: Callable[[], str],
 ) -> Restored:
     """Take out of a folder what was deleted elsewhere."""
-    database = Database(folder / DATABASE, crypt.derived(master_key, "database"), "sqlite")
-    keyring = Keyring(folder / KEYRING, master_key, Volume(disk.Reserve(folder / "reserve", 0)))
+    key = crypt.data_key(folder / DATA_KEY, master_key)
+    database = open_database(folder, key)
+    keyring = Keyring(folder / KEYRING, key, Volume(disk.Reserve(folder / "reserve", 0)))
     keyless = drop_keyless(database, keyring)
     keyring.close()
     database.close()
@@ -166,16 +168,18 @@ def _without(
 def _deletions(databases: Iterable[Path], staging: Path, master_key: bytes) -> set[Erasure]:
     """What these databases have deleted; read from copies, since opening one may write to it."""
     found: set[Erasure] = set()
-    key = crypt.derived(master_key, "database")
+    journal = staging / "journal"
     for path in databases:
         if not path.exists():
             continue
-        for suffix in ("", "-wal"):
-            source = path.with_name(path.name + suffix)
-            if source.exists():
-                shutil.copyfile(source, staging / f"journal.db{suffix}")
+        journal.mkdir(mode=0o700)
         try:
-            database = Database(staging / "journal.db", key, "sqlite")
+            key = crypt.data_key(path.parent / DATA_KEY, master_key)
+            for suffix in ("", "-wal"):
+                source = path.with_name(path.name + suffix)
+                if source.exists():
+                    shutil.copyfile(source, journal / f"{DATABASE}{suffix}")
+            database = open_database(journal, key)
             found.update(erasures(database))
             database.close()
         except (crypt.Damaged, StoreUnusable) as error:
@@ -183,6 +187,5 @@ def _deletions(databases: Iterable[Path], staging: Path, master_key: bytes) -> s
                 f"what was deleted in {path} cannot be read ({error}): move it away to restore "
                 "without it"
             ) from error
-        for leftover in staging.glob("journal.db*"):
-            leftover.unlink()
+        shutil.rmtree(journal)
     return found

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
+DATA_KEY: Final = b"data key"
 COMMAND_S_MAX: Final = 30.0
 """Longest wait for a command that prints the master key."""
 
@@ -56,6 +57,45 @@ def master_key(path: Path, *, given: str = "", command: str = "") -> bytes:
     if path.stat().st_mode & 0o077:
         raise StoreUnusable(f"{path} can be read by others: chmod 600 {path}")
     return _parsed(path.read_text(encoding="ascii", errors="replace"), str(path))
+
+
+def data_key(path: Path, master_key: bytes) -> bytes:
+    """Get the key that everything in a data folder is derived from, 32 bytes.
+
+    It is random, made at the first start, and lies sealed under the master key, so that another
+    master key can take its place without touching the data.
+
+    Args:
+        path: its file.
+        master_key: 32 bytes.
+
+    Raises:
+        StoreUnusable: the master key is another, or the file is lost or damaged.
+    """
+    if not path.exists():
+        if (path.parent / "recollect.db").exists():
+            raise StoreUnusable(f"{path} is missing, and the data beside it needs it")
+        with suppress(FileExistsError):  # Another command of a first start was faster.
+            disk.write_new(path, Box(master_key).seal(os.urandom(KEY_BYTES), DATA_KEY))
+    try:
+        return Box(master_key).open(path.read_bytes(), DATA_KEY)
+    except Damaged:
+        raise StoreUnusable(
+            f"{path} does not open: the master key is not the one it was made with, or the file "
+            "is damaged (nothing was changed)"
+        ) from None
+
+
+def rewrap(path: Path, old_master_key: bytes, new_master_key: bytes) -> None:
+    """Put another master key in the place of the one that seals a data key.
+
+    Store the new one safely before: when this returns, the old one opens nothing any more.
+    """
+    key = data_key(path, old_master_key)
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    disk.write_new(unfinished, Box(new_master_key).seal(key, DATA_KEY))
+    disk.replace(unfinished, path)
 
 
 def derived(key: bytes, purpose: str) -> bytes:

@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from enrolments import ACCOUNT, MASTER_KEY, Clock, Ids, collection, enrolment, sqlite_store
+from recollect.gallery import audit, crypt
 from recollect.gallery.sqlite import SQLiteStore
 from recollect.gallery.sqlite import collections as collection_table
 from recollect.gallery.sqlite import database as database_module
@@ -58,20 +59,60 @@ def test_a_keyring_of_another_folder_is_refused(tmp_path):
         with contextlib.closing(sqlite_store(tmp_path / name)) as store:
             collection(store)
     shutil.copy(tmp_path / "theirs" / "keyring.db", tmp_path / "ours" / "keyring.db")
+    with pytest.raises(StoreUnusable, match=r"keyring\.db does not open"):
+        sqlite_store(tmp_path / "ours")
 
+    (tmp_path / "ours" / "keyring.db").unlink()
     with pytest.raises(StoreUnusable, match="lacks the keys of 1 collections"):
         sqlite_store(tmp_path / "ours")
 
 
+def test_a_lost_data_key_is_not_made_again_beside_data(tmp_path):
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+        collection(store)
+    (tmp_path / "data.key").unlink()
+
+    with pytest.raises(StoreUnusable, match=r"data\.key is missing, and the data beside it"):
+        sqlite_store(tmp_path)
+    assert not (tmp_path / "data.key").exists()
+
+
+def test_another_master_key_takes_the_place_of_the_first(tmp_path):
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+        staff = collection(store)
+        store.add_faces(staff, [enrolment(1)])
+        store.add_key(KEY)
+        store.record(b"{}")
+    new = MASTER_KEY[::-1]
+
+    crypt.rewrap(tmp_path / "data.key", MASTER_KEY, new)
+
+    with pytest.raises(StoreUnusable, match="the master key is not the one"):
+        sqlite_store(tmp_path)
+    with pytest.raises(StoreUnusable):
+        crypt.rewrap(tmp_path / "data.key", MASTER_KEY, new)
+    with contextlib.closing(
+        SQLiteStore(tmp_path, new, clock=Clock(), ids=Ids(), reserve_bytes=0)
+    ) as store:
+        assert store.face_templates(staff, [enrolment(1).face.face_id])
+        assert store.access_key("AKIA1") == KEY
+        assert audit.verify(store) == []
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "recollect.db").write_bytes(b"x" * 10_000)
+    sqlite_store(tmp_path / "other").close()
 
-    with pytest.raises(StoreUnusable, match="does not open: the master key is not the one"):
+    shutil.copy(tmp_path / "other" / "data.key", tmp_path)
+
+    with pytest.raises(StoreUnusable, match=r"recollect\.db does not open: it is damaged, or"):
         sqlite_store(tmp_path)
     assert (tmp_path / "recollect.db").read_bytes() == b"x" * 10_000
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
+    sqlite_store(tmp_path).close()
+    (tmp_path / "recollect.db").unlink()
     (tmp_path / "recollect.db").mkdir()
 
     with pytest.raises(StoreUnusable, match="cannot be opened"):

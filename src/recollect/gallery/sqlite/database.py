@@ -82,7 +82,7 @@ class Database:
         vfs: name of the file layer under the encryption; tests put a failing one there.
 
     Raises:
-        StoreUnusable: wrong key, damaged first page, newer schema, or too old a SQLite.
+        StoreUnusable: wrong key or damaged first page, newer schema, or too old a SQLite.
     """
 
     def __init__(self, path: Path, key: bytes, schema: str, *, vfs: str = "unix") -> None:
@@ -211,8 +211,8 @@ class Database:
         except apsw.NotADBError:
             connection.close()
             raise StoreUnusable(
-                f"{self.path} does not open: the master key is not the one it was made with, or "
-                "its first page is damaged (nothing was changed)"
+                f"{self.path} does not open: it is damaged, or belongs to another data folder "
+                "(nothing was changed)"
             ) from None
         return connection
 

@@ -26,19 +26,19 @@ BOXES_MAX: Final = 4096
 
 
 class Keyring:
-    """Random keys of 32 bytes, each wrapped by the master key (AES-256-GCM).
+    """Random keys of 32 bytes, each wrapped (AES-256-GCM).
 
     Args:
         path: its file.
-        master_key: 32 bytes.
+        data_key: 32 bytes; what it wraps with is derived from it.
         volume: the disk it lies on.
         vfs: as of Database.
     """
 
-    def __init__(self, path: Path, master_key: bytes, volume: Volume, *, vfs: str = "unix") -> None:
-        self._database = Database(path, crypt.derived(master_key, "keyring"), "keyring", vfs=vfs)
+    def __init__(self, path: Path, data_key: bytes, volume: Volume, *, vfs: str = "unix") -> None:
+        self._database = Database(path, crypt.derived(data_key, "keyring"), "keyring", vfs=vfs)
         self._commits = GroupCommit(self._database, volume)
-        self._wrapping = crypt.Box(crypt.derived(master_key, "collection keys"))
+        self._wrapping = crypt.Box(crypt.derived(data_key, "collection keys"))
         self._lock = threading.Lock()
         self._boxes: dict[int, crypt.TemplateBox] = {}
 

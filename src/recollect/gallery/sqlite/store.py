@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from recollect.gallery import crypt
+from recollect.gallery import crypt, disk
 from recollect.gallery.audit import Chain
 from recollect.gallery.disk import MIB, FolderLock, Reserve
 from recollect.gallery.sqlite.commit import GroupCommit, Volume
@@ -30,11 +30,23 @@ CARRY_EVERY_S: Final = 10.0
 """How soon after a deletion the log is cut off; the promise is 60 s."""
 
 
+DATABASE: Final = "recollect.db"
+KEYRING: Final = "keyring.db"
+DATA_KEY: Final = "data.key"
+"""The files of a store, in its data folder and in a backup of it."""
+
+
+def open_database(folder: Path, data_key: bytes, *, vfs: str = "unix") -> Database:
+    """Open the database of a data folder."""
+    return Database(folder / DATABASE, crypt.derived(data_key, "database"), "sqlite", vfs=vfs)
+
+
 class SQLiteStore(Erasures, Keys):
     """The Store protocol over one data folder.
 
-    Files: `recollect.db` (everything), `keyring.db` (the keys of the collections), both encrypted
-    page by page; `reserve` (room for deletions on a full disk); `lock`.
+    Files: `data.key`, sealed under the master key; `recollect.db` (everything) and `keyring.db`
+    (the keys of the collections), encrypted page by page under keys derived from it; `reserve`
+    (room for deletions on a full disk); `lock`.
 
     Args:
         folder: the data folder; made where there is none.
@@ -62,18 +74,19 @@ class SQLiteStore(Erasures, Keys):
         vfs: str = "unix",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = folder
         self._clock, self._ids, self._exclusive = clock, ids, exclusive
-        self._secrets = crypt.Box(crypt.derived(master_key, "access keys"))
-        self._chain = Chain(crypt.derived(master_key, "audit"))
         self._subscribers: list[Callable[[Change], None]] = []
         self._lock = FolderLock(folder) if exclusive else None
         volume = Volume(Reserve(folder / "reserve", reserve_bytes if exclusive else 0))
         self._closing = threading.Event()
         self._tender = threading.Thread(target=self._tend_until_closed, name="tend", daemon=True)
         try:
-            key = crypt.derived(master_key, "database")
-            self._database = Database(folder / "recollect.db", key, "sqlite", vfs=vfs)
-            self._keyring = Keyring(folder / "keyring.db", master_key, volume, vfs=vfs)
+            key = crypt.data_key(folder / DATA_KEY, master_key)
+            self._secrets = crypt.Box(crypt.derived(key, "access keys"))
+            self._chain = Chain(crypt.derived(key, "audit"))
+            self._database = open_database(folder, key, vfs=vfs)
+            self._keyring = Keyring(folder / KEYRING, key, volume, vfs=vfs)
             self._commits = GroupCommit(self._database, volume, self._publish)
             if exclusive:
                 with self._database.reading() as sql:
@@ -102,19 +115,18 @@ class SQLiteStore(Erasures, Keys):
         """Carry the log into the file; nothing deleted before is on a page of either after."""
         self._commits.carry()
 
-    def copy(
-        self, database: Path, keyring: Path, progress: Callable[[int, int], None] | None = None
-    ) -> None:
-        """Write one moment of both files to new files, while others read and write.
+    def copy(self, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write one moment of the store to an empty folder, while others read and write.
 
         Args:
-            database: new file for a copy of `recollect.db`.
-            keyring: new file for a copy of `keyring.db`, made after it: of a collection made
-                meanwhile it has a key too many, not one too few.
+            folder: gets a database, a keyring and the sealed data key.
             progress: called with the pages copied so far and those there are.
         """
-        self._database.copy(database, progress)
-        self._keyring.copy(keyring)
+        # The database first: of a collection made meanwhile the keyring has a key too many, not
+        # one too few.
+        self._database.copy(folder / DATABASE, progress)
+        self._keyring.copy(folder / KEYRING)
+        disk.write_new(folder / DATA_KEY, (self._folder / DATA_KEY).read_bytes())
 
     def close(self) -> None:
         """See Store."""
