@@ -131,6 +131,8 @@ def load(
     known = {entry.name for entry in _declared()}
     if unknown := sorted(set(document) - known):
         raise SettingError(f"{config}: unknown setting {unknown[0]!r}")
+    if unknown := sorted(set(flags) - known):
+        raise SettingError(f"--set {unknown[0]}: there is no setting {unknown[0]!r}")
     # A variable of ours that nothing reads is a typing mistake, and may have meant to lock a door.
     variables = {f"RECOLLECT_{name.upper()}" for name in known} | ELSEWHERE
     for name in sorted(environ):

@@ -46,3 +46,8 @@ def test_secrets_are_not_shown():
     bucket = settings.BucketSettings(endpoint="http://s3", secret_access_key="hidden")
 
     assert "hidden" not in repr(bucket)
+
+
+def test_a_flag_that_names_no_setting_is_refused():
+    with pytest.raises(settings.SettingError, match="no setting 'no_such'"):
+        settings.load({"no_such": "1"}, {})

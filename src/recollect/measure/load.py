@@ -12,6 +12,7 @@ import math
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -107,10 +108,13 @@ class Wire:
         status = int(head[0].split(" ", 2)[1])
         return OK if status == 200 else _code(status, body)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the free connections."""
         for _, writer in self._free:
             writer.close()
+        for _, writer in self._free:
+            with suppress(OSError):  # The server was faster.
+                await writer.wait_closed()
         self._free.clear()
 
 
@@ -154,7 +158,6 @@ async def open_loop(
 
     async def call(number: int, at_s: float) -> Outcome:
         nonlocal flying
-        flying += 1
         sent_s = time.perf_counter() - began
         try:
             for attempt in range(1, attempts + 1):
@@ -169,15 +172,15 @@ async def open_loop(
     tasks: list[asyncio.Task[Outcome]] = []
     unsent = []
     for number, at_s in enumerate(due):
-        early_s = at_s - (time.perf_counter() - began)
-        if early_s > 0:
-            await asyncio.sleep(early_s)
+        # Even when this is late: what was sent before has to get its turn.
+        await asyncio.sleep(max(0.0, at_s - (time.perf_counter() - began)))
         if flying >= IN_FLIGHT_MAX:
             unsent.append(Outcome(at_s, at_s, at_s, UNSENT))
         else:
+            flying += 1
             tasks.append(asyncio.create_task(call(number, at_s)))
     outcomes = await asyncio.gather(*tasks)
-    wire.close()
+    await wire.close()
     return sorted([*outcomes, *unsent], key=lambda outcome: outcome.due_s)
 
 
@@ -195,7 +198,7 @@ async def closed_loop(
             outcomes.append(Outcome(sent_s, sent_s, time.perf_counter() - began, code))
 
     await asyncio.gather(*(client() for _ in range(clients)))
-    wire.close()
+    await wire.close()
     return outcomes
 
 
