@@ -126,13 +126,15 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         opened.callback(arena.close)
         galleries = Galleries(store, arena, lambda name: packs[name].centre)
         galleries.load()
+        buckets = _buckets(settings, reads_max=max(1, threads - 1))
+        opened.callback(buckets.close)
         parts = Parts(
             store=store,
             galleries=galleries,
             packs=packs,
             default_pack=_default_pack(settings, packs),
             decode=lambda data, side: decoder.decode(data, long_side_max=side),
-            read_s3=_buckets(settings, reads_max=max(1, threads - 1)).read,
+            read_s3=buckets.read,
             token_key=crypt.derived(master_key(settings), "paging tokens"),
             faces_per_collection_max=settings.faces_per_collection_max,
             users_per_collection_max=settings.users_per_collection_max,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -88,8 +89,8 @@ def _move(unfinished: Path, folder: Path) -> None:
         try:
             unfinished.rename(folder)
             return
-        except OSError:
-            if not folder.exists():
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
         away = folder.parent / UNFINISHED / secrets.token_hex(8)
         try:
