@@ -114,7 +114,8 @@ def _shrink(
     last = side_px - 1
     ends = np.array([[0, 0], [last, 0], [0, last], [last, last]]) @ grid.T + shift
     low = np.floor(ends.min(axis=0)).astype(int) - factor
-    high = np.ceil(ends.max(axis=0)).astype(int) + factor
+    # The last sample lies between two blocks, and only whole blocks are averaged below.
+    high = np.ceil(ends.max(axis=0)).astype(int) + 2 * factor
     left, top = max(0, low[0] // factor * factor), max(0, low[1] // factor * factor)
     right, bottom = min(width, int(high[0]) + 1), min(height, int(high[1]) + 1)
     # Whole blocks only: area averaging by a whole number is exact then.

@@ -5,10 +5,12 @@ Knows no particular detector. A search goes from cheap to dear and stops at the 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from recollect.vision.findings import Findings, suppress
 
@@ -34,6 +36,8 @@ AGAIN_MAX = 16
 """Doubtful faces of one picture that are looked at again, the largest first."""
 AGAIN_MARGIN = 1.0
 """Room around a doubtful face when it is looked at again, in sides of its box."""
+SURER = 0.25
+"""A face at another turn replaces a doubtful one where its doubt, 1 - score, is this share."""
 AGAIN_OVERLAP_MIN = 0.25
 """Intersection over union at which a box found in a turned part is the same face."""
 
@@ -58,13 +62,14 @@ class Search:
         found = self._detector.find(image, smallest_face_px(image))
         if not len(found):
             found = self._after_a_miss(image)
+        elif found.scores.max() < self._doubt_below:
+            # Nobody is sure: the whole picture may lie on its side.
+            turned = self._at_other_turns(image)
+            turned = turned.take(np.flatnonzero(_surer(turned, found)))
+            found = turned if len(turned) else found
         found = by_area(found, image).take(slice(FACES_MAX))
-        rows = [
-            self.again(image, found.take(slice(row, row + 1)))
-            if row < AGAIN_MAX and found.scores[row] < self._doubt_below
-            else found.take(slice(row, row + 1))
-            for row in range(len(found))
-        ]
+        rows = [found.take(slice(row, row + 1)) for row in range(len(found))]
+        rows[:AGAIN_MAX] = [self._settled(image, row) for row in rows[:AGAIN_MAX]]
         return by_area(Findings.of(rows), image)
 
     def largest(self, image: Image) -> Findings:
@@ -75,13 +80,27 @@ class Search:
             found = by_area(self._detector.find(image, smallest_face_px(image)), image)
         if not len(found):
             found = by_area(self._after_a_miss(image), image)
-        found = found.take(slice(1))
-        if len(found) and found.scores[0] < self._doubt_below:
-            found = self.again(image, found)
-        return found
+        face = found.take(slice(1))
+        if not len(face) or face.scores[0] >= self._doubt_below:
+            return face
+        settled = self._settled(image, face)
+        if settled is not face:
+            # Where one face lies the picture lies, and a larger one may have been missed.
+            beside = self._turned(image, int(settled.turns[0]), wanted)
+            return by_area(Findings.of([settled, beside]), image).take(slice(1))
+        # Doubtful at every turn, so perhaps no face at all: a surer one elsewhere replaces it.
+        turned = by_area(self._at_other_turns(image), image).take(slice(1))
+        return turned if _surer(turned, face).any() else face
 
-    def again(self, image: Image, face: Findings) -> Findings:
-        """Look at one doubtful face at the other quarter turns; the turn of the best score.
+    def _settled(self, image: Image, face: Findings) -> Findings:
+        """A face, or where it is doubtful the same face at a turn that leaves less doubt."""
+        if face.scores[0] >= self._doubt_below:
+            return face
+        other = self.at_another_turn(image, face)
+        return other if _surer(other, face).any() else face
+
+    def at_another_turn(self, image: Image, face: Findings) -> Findings:
+        """Look for one face at the other quarter turns; the one of the best score, if any.
 
         A face that lies on its side is often found, but with misplaced points, which would give
         it the template of somebody else. Only the part of the picture around it is searched.
@@ -93,15 +112,14 @@ class Search:
         x1 = min(width, int(right + AGAIN_MARGIN * side) + 1)
         y1 = min(height, int(bottom + AGAIN_MARGIN * side) + 1)
         part = image[y0:y1, x0:x1]
-        seen = [face]
+        seen = []
         for turn in (1, 2, 3):
             turned = (int(face.turns[0]) + turn) % 4
             found = self._turned(part, turned, max(FACE_PX_MIN, side / 2)).moved(1.0, x0, y0)
             same = _overlap(found, face) >= AGAIN_OVERLAP_MIN
             seen.append(found.take(np.flatnonzero(same)))
-        # On equal scores the turn seen first stays: argmax takes the first.
         every = Findings.of(seen)
-        return every.take(np.array([int(np.argmax(every.scores))]))
+        return every.take(np.argsort(-every.scores, kind="stable")[:1])
 
     def _turned(self, image: Image, turn: int, face_px_min: float) -> Findings:
         """Find the faces that stand upright in numpy.rot90(image, turn)."""
@@ -111,12 +129,18 @@ class Search:
 
     def _after_a_miss(self, image: Image) -> Findings:
         """Quarter turns, then a black border, then the same in better light."""
-        face_px_min = max(FACE_PX_MIN, RETRY_SHARE * min(image.shape[:2]))
-        turns = Findings.of([self._turned(image, turn, face_px_min) for turn in (1, 2, 3)])
-        if len(turns):
-            return turns.take(suppress(turns.boxes, turns.scores, 0.5))
+        found = self._at_other_turns(image)
+        if len(found):
+            return found
+        face_px_min = _retried_face_px(image)
         found = self._bordered(image, face_px_min)
         return found if len(found) else self._bordered(_lit(image), face_px_min)
+
+    def _at_other_turns(self, image: Image) -> Findings:
+        """The faces of the three other quarter turns, the best of overlapping ones."""
+        face_px_min = _retried_face_px(image)
+        turns = Findings.of([self._turned(image, turn, face_px_min) for turn in (1, 2, 3)])
+        return turns.take(suppress(turns.boxes, turns.scores, 0.5))
 
     def _bordered(self, image: Image, face_px_min: float) -> Findings:
         """Search with black around the picture, for faces that fill it."""
@@ -130,8 +154,20 @@ class Search:
 
 def smallest_face_px(image: Image) -> float:
     """The smallest face to look for: what the contract promises, and smaller in small pictures."""
-    area = image.shape[0] * image.shape[1]
-    return max(FACE_PX_MIN, CONTRACT_FACE_PX * float(np.sqrt(area / CONTRACT_AREA_PX)))
+    area_px = float(image.shape[0] * image.shape[1])
+    return max(FACE_PX_MIN, CONTRACT_FACE_PX * math.sqrt(area_px / CONTRACT_AREA_PX))
+
+
+def _retried_face_px(image: Image) -> float:
+    return max(FACE_PX_MIN, RETRY_SHARE * float(min(image.shape[:2])))
+
+
+def _surer(others: Findings, face: Findings) -> npt.NDArray[np.bool_]:
+    """Which of the others leave so much less doubt than the best of `face` that they replace it.
+
+    Less alone is not enough: an upright face in doubt must not give way to chance.
+    """
+    return np.asarray(1 - others.scores <= SURER * (1 - face.scores.max()))
 
 
 def by_area(found: Findings, image: Image) -> Findings:
@@ -149,7 +185,7 @@ def _side_px(found: Findings) -> float:
     return float((found.boxes[0, 2:] - found.boxes[0, :2]).max())
 
 
-def _overlap(found: Findings, face: Findings) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _overlap(found: Findings, face: Findings) -> npt.NDArray[np.float64]:
     """Intersection over union of each box with that of `face`."""
     low = np.maximum(found.boxes[:, :2], face.boxes[0, :2])
     high = np.minimum(found.boxes[:, 2:], face.boxes[0, 2:])

@@ -214,8 +214,7 @@ def parse(text: str) -> Manifest:
         top = _Table(tomllib.loads(text), "")
     except tomllib.TOMLDecodeError as error:
         raise PackError(f"manifest: {error}") from error
-    if top.take("format") != FORMAT:
-        raise PackError(f"manifest: format has to be {FORMAT}")
+    top.integer("format", FORMAT, FORMAT)
     files = _files(top.table("files"))
 
     def file_of(name: str, suffix: str) -> str:
