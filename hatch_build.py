@@ -22,7 +22,13 @@ LIBRARY = FOLDER / "_scan.so"
 
 # No -march=native: the kernel asks the processor at run time what it can do.
 FLAGS = ["-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno"]
-FLAGS += ["-fno-trapping-math", "-Wall", "-Wextra", "-Werror=implicit-function-declaration"]
+FLAGS += [
+    "-fopenmp-simd",
+    "-fno-trapping-math",
+    "-Wall",
+    "-Wextra",
+    "-Werror=implicit-function-declaration",
+]
 
 
 def compiler() -> list[str] | None:

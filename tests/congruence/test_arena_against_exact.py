@@ -198,12 +198,16 @@ def test_a_million_pairs_at_the_threshold_are_found(dimension, score):
 class ArenaIsADict(RuleBasedStateMachine):
     """Any order of changes leaves what a dict of the same changes holds."""
 
-    @initialize(seed=st.integers(0, 3), loaded=st.integers(0, 130))
-    def load(self, seed, loaded):
+    @initialize(
+        name=st.sampled_from(["numpy", "native-0"]),
+        seed=st.integers(0, 3),
+        loaded=st.integers(0, 130),
+    )
+    def load(self, name, seed, loaded):
         self.pool = people(256, 8, seed)
         self.sequence = 0
         self.truth = dict(zip(ids(loaded), self.pool, strict=False))
-        self.arena = Arena()
+        self.arena = Arena(kernel=kernels.kernel_named(name))
         self.arena.open(SPACE, 8, self.pool.mean(axis=0))
         if loaded:
             self.arena.load(SPACE, list(self.truth), np.stack(list(self.truth.values())))

@@ -387,74 +387,74 @@ INLINE void score_all(const float *const *rows, size_t count, const double *prob
 
 /* ---------------------------------------------------------------- quantising */
 
-/* One row in int8. The allowances for e and h are those of codes.py. */
+/* One row in int8. The allowances for e and h are those of codes.py; sums may be added up in any
+ * order, unlike those of a score. */
 INLINE void encode_row(const float *row, const float *centre, const Columns *to, size_t at) {
-    const size_t dimension = to->dimension, whole = dimension / LANES * LANES;
+    const size_t dimension = to->dimension;
     float rest[DIMENSION_MAX] __attribute__((aligned(64)));
-    float peaks[LANES] = {0}, squares[LANES] = {0};
-    double offsets[LANES] = {0};
-    for (size_t i = 0; i < whole; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) {
-            const float r = row[i + lane] - centre[i + lane], size = fabsf(r);
-            rest[i + lane] = r;
-            peaks[lane] = size > peaks[lane] ? size : peaks[lane];
-            offsets[lane] += (double)row[i + lane] * (double)centre[i + lane];
-        }
-    for (size_t i = whole; i < dimension; i++) {
-        rest[i] = row[i] - centre[i];
-        peaks[0] = fabsf(rest[i]) > peaks[0] ? fabsf(rest[i]) : peaks[0];
-        offsets[0] += (double)row[i] * (double)centre[i];
-    }
-    float peak = 0;
+    float peak = 0, square = 0;
     double offset = 0;
-    for (int lane = 0; lane < LANES; lane++) {
-        peak = peaks[lane] > peak ? peaks[lane] : peak;
-        offset += offsets[lane];
+#pragma omp simd reduction(max : peak) reduction(+ : offset)
+    for (size_t i = 0; i < dimension; i++) {
+        const float r = row[i] - centre[i], size = fabsf(r);
+        rest[i] = r;
+        peak = size > peak ? size : peak;
+        offset += (double)row[i] * (double)centre[i];
     }
-    const float scale = peak > 1e-28f ? peak / 127 : 1, levels = peak > 1e-28f ? 127 / peak : 0;
+    const int flat = !(peak > 1e-28f); /* too short to have levels: all codes are 0 */
+    const float scale = flat ? 1 : peak / 127, levels = flat ? 0 : 127 / peak;
+    const float whole = 12582912.0f; /* 1.5 x 2^23: adding it rounds to the nearest integer */
     int8_t *codes = to->codes + at * to->stride;
-    int32_t norms[LANES] = {0};
-    const float round = 12582912.0f; /* 1.5 x 2^23: adding it rounds to the nearest integer */
-    for (size_t i = 0; i < whole; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) {
-            const float level = rest[i + lane] * levels + round - round;
-            const float left = rest[i + lane] - scale * level;
-            squares[lane] += left * left;
-            norms[lane] += (int32_t)level * (int32_t)level;
-            codes[i + lane] = (int8_t)(int32_t)level;
-        }
-    for (size_t i = whole; i < dimension; i++) {
-        const float level = rest[i] * levels + round - round, left = rest[i] - scale * level;
-        squares[0] += left * left;
-        norms[0] += (int32_t)level * (int32_t)level;
+    int32_t norm = 0;
+#pragma omp simd reduction(+ : square, norm)
+    for (size_t i = 0; i < dimension; i++) {
+        const float level = rest[i] * levels + whole - whole, left = rest[i] - scale * level;
+        square += left * left;
+        norm += (int32_t)level * (int32_t)level;
         codes[i] = (int8_t)(int32_t)level;
     }
     memset(codes + dimension, 0, to->stride - dimension);
-    float square = 0;
-    int64_t norm = 0;
-    for (int lane = 0; lane < LANES; lane++) square += squares[lane], norm += norms[lane];
     to->scale[at] = scale;
     to->offset[at] = (float)offset;
     to->error[at] = sqrtf(square) * (1 + 1e-5f) + 4e-7f;
     to->norm[at] = scale * sqrtf((float)norm) * (1 + 1e-5f);
 }
 
-/* Rotate 16 vectors at once, lane by lane: sign changes and Hadamard transforms of the largest
- * power of two of dimensions, over the first and the last of them in turn, four times. */
+/* One pass of a Hadamard transform: sums and differences `half` apart. */
+INLINE void butterflies(Floats *at, size_t size, size_t half) {
+    for (size_t i = 0; i < size; i += 2 * half)
+        for (size_t j = i; j < i + half; j++) {
+            const Floats a = at[j], b = at[j + half];
+            at[j] = a + b, at[j + half] = a - b;
+        }
+}
+
+/* Two passes at once, `half` and twice `half` apart: memory is touched half as often. */
+INLINE void double_butterflies(Floats *at, size_t size, size_t half) {
+    for (size_t i = 0; i < size; i += 4 * half)
+        for (size_t j = i; j < i + half; j++) {
+            const Floats a = at[j] + at[j + half], b = at[j] - at[j + half];
+            const Floats c = at[j + 2 * half] + at[j + 3 * half];
+            const Floats d = at[j + 2 * half] - at[j + 3 * half];
+            at[j] = a + c, at[j + half] = b + d;
+            at[j + 2 * half] = a - c, at[j + 3 * half] = b - d;
+        }
+}
+
+/* Rotate 16 vectors at once, lane by lane: sign changes and Hadamard transforms, three times
+ * where the dimension is a power of two. Where it is not, four times, over the largest power of
+ * two of the first and of the last dimensions in turn. The flips bring the length back to what it
+ * was. */
 INLINE void rotate(Floats *values, size_t size, const float *flips) {
     size_t power = 1;
     while (2 * power <= size) power *= 2;
-    const float unit = 1 / sqrtf((float)power);
-    for (int round = 0; round < 4; round++) {
+    const size_t rounds = power == size ? 3 : 4;
+    for (size_t round = 0; round < rounds; round++) {
+        const size_t first = round % 2 ? size - power : 0;
         for (size_t i = 0; i < size; i++) values[i] *= flips[round * size + i];
-        Floats *at = values + (round % 2 ? size - power : 0);
-        for (size_t half = 1; half < power; half *= 2)
-            for (size_t i = 0; i < power; i += 2 * half)
-                for (size_t j = i; j < i + half; j++) {
-                    const Floats a = at[j], b = at[j + half];
-                    at[j] = a + b, at[j + half] = a - b;
-                }
-        for (size_t i = 0; i < power; i++) at[i] *= unit;
+        size_t half = 1;
+        for (; 4 * half <= power; half *= 4) double_butterflies(values + first, power, half);
+        if (half < power) butterflies(values + first, power, half);
     }
 }
 

@@ -42,8 +42,8 @@ DIGITS = np.array([place for place in range(36) if place not in (8, 13, 18, 23)]
 
 HEXADECIMAL = np.array([[ord(digit) for digit in f"{byte:02x}"] for byte in range(256)], np.uint8)
 
-LOADED_TOGETHER = 8192
-"""Rows quantised in one step, so that they stay in the processor's cache."""
+LOADED_BYTES = 512 << 10
+"""Templates quantised in one step, so that they stay in the processor's cache."""
 
 
 class Arena:
@@ -311,6 +311,7 @@ class _Change:
         self.parts = list(view.parts)
         self.sequence = gallery.sequence
         self.taken: list[Extent] = []
+        self._step = max(LOADED_BYTES // (4 * gallery.shelf.layout.dimension), 64)
         self.leftovers: list[Callable[[], None]] = []
 
     def remove(self, ids: Bytes) -> None:
@@ -382,7 +383,7 @@ class _Change:
             self.parts.insert(index, Part(extent))
         part = self.parts[index]
         first = part.extent.start + part.rows
-        return index, slice(first, first + min(part.room, count, LOADED_TOGETHER))
+        return index, slice(first, first + min(part.room, count, self._step))
 
     def _enter(self, index: int, rows: slice, widest: Widest) -> None:
         """Make rows that have been written part of the next view, and of the directory."""

@@ -265,10 +265,15 @@ class NativeKernel:
         return int(self._library.recollect_stream(self._index, words.ctypes.data, len(words)))
 
     def _rotation(self, size: int) -> npt.NDArray[np.float32]:
-        """The sign changes of the rotation: four rounds of `size`, each 1 or -1."""
+        """Factors of the rotation, shape (4, size): random signs, and for each round's Hadamard
+        transform, over the first or the last power of two of dimensions, what keeps lengths."""
         flips = self._flips.get(size)
         if flips is None:
             # Raw bits, because NumPy promises the same ones in every version.
             bits = np.random.PCG64(ROTATION_SEED).random_raw(4 * size) & 1
-            flips = self._flips[size] = (1 - 2 * bits.astype(np.float32)).astype(np.float32)
+            flips = 1 - 2 * bits.astype(np.float32).reshape(4, size)
+            power = 1 << (size.bit_length() - 1)
+            flips[::2, :power] /= np.float32(power**0.5)
+            flips[1::2, size - power :] /= np.float32(power**0.5)
+            self._flips[size] = flips
         return flips

@@ -28,7 +28,13 @@ static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
     const uint32_t stride = (dimension + 63) / 64 * 64, words = stride / 64;
     float *centre = some(4 * dimension), *flips = some(16 * stride);
     for (uint32_t i = 0; i < dimension; i++) centre[i] = 0.01f * noise();
-    for (uint32_t i = 0; i < 4 * stride; i++) flips[i] = noise() > 0 ? 1 : -1;
+    uint32_t power = 1;
+    while (2 * power <= stride) power *= 2;
+    for (uint32_t i = 0; i < 4 * stride; i++) {
+        const uint32_t first = i / stride % 2 ? stride - power : 0, at = i % stride;
+        flips[i] = noise() > 0 ? 1 : -1;
+        if (at >= first && at < first + power) flips[i] /= sqrtf((float)power);
+    }
 
     Part parts[2];
     size_t live = 2 * most - 1;

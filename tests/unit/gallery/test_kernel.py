@@ -10,9 +10,11 @@ from hypothesis import given, settings
 import kernels
 from recollect.gallery import exact, kernel, native
 from recollect.gallery.codes import Centre, Planes, Query
-from recollect.gallery.columns import Chunk, Layout
+from recollect.gallery.columns import Chunk, Layout, Shelf
 from recollect.gallery.kernel import NumpyKernel, bounds, choose
 from recollect.gallery.native import NativeKernel
+from recollect.gallery.scan import Survivors
+from recollect.gallery.view import Part, View
 
 SOURCES = Path(native.__file__).parent
 
@@ -56,6 +58,41 @@ def test_no_score_leaves_its_bounds(name, rows, probe, centre):
     assert (np.abs(scores - middle) <= spread).all()
     assert widest.error == chunk.error[here].max()
     assert widest.norm == chunk.norm[here].max()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(vectors, min_size=1, max_size=5), vectors, st.one_of(st.none(), vectors))
+@pytest.mark.parametrize("name", ["numpy", "numkong", "native-0", "native-1", "native-2"])
+def test_bounds_are_as_wide_as_cauchy_and_schwarz_demand(name, rows, probe, centre):
+    coder = kernels.kernel_named(name)
+    templates, probe = unit(rows), unit(probe)
+    centre = Centre.of(None if centre is None else unit(centre), 70)
+    extent = Shelf(Layout(70)).take(1)
+    widest = coder.encode(templates, centre, extent.chunk, slice(0, len(templates)))
+    view = View(1, [Part(extent, len(templates), widest=widest)])
+    survivors = Survivors(4096, -10.0, len(templates))
+    (span,) = view.spans(100)
+
+    coder.sift(view, span, coder.query(probe, centre), survivors)
+
+    def coded(templates, codes, scale):
+        rest = templates.astype(np.float64) - centre.exact
+        return rest, scale.astype(np.float64)[:, None] * codes[:, :70]
+
+    count, chunk = len(templates), extent.chunk
+    rest, codes = coded(templates, chunk.codes[:count], chunk.scale[:count])
+    query = Query.of(probe, centre)
+    probe_rest, probe_codes = coded(probe[None], query.codes[None], query.scale[None])
+    width = np.linalg.norm(rest - codes, axis=1) * np.linalg.norm(probe_rest) + np.linalg.norm(
+        codes, axis=1
+    ) * np.linalg.norm(probe_rest - probe_codes)
+    middle = codes @ probe_codes[0] + templates.astype(np.float64) @ centre.exact + query.base
+    rows = survivors.rows()
+    assert rows["row"].tolist() == list(range(count))
+    # Float32 has 1e-6 of the 2e-6 that is allowed for it.
+    assert (rows["upper"] >= middle + width + 1e-6).all()
+    assert (rows["lower"] <= middle - width - 1e-6).all()
+    assert (rows["upper"] <= middle + width * 1.01 + 1e-5).all()
 
 
 def test_centring_makes_finer_codes(coder):

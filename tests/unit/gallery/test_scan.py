@@ -19,7 +19,7 @@ def test_what_can_be_among_the_best_survives(rows, count_max, score_min, togethe
         block = rows[first : first + together]
         for offset, (lower, upper) in enumerate(block):
             if upper >= survivors.floor:
-                survivors.room(500)[0] = (0, first + offset, upper, lower)
+                survivors.room(512)[0] = (0, first + offset, upper, lower)
                 survivors.took(1)
 
     kept = set(survivors.rows()["row"].tolist())
