@@ -150,8 +150,8 @@ class Stubborn(NativeKernel):
 
     def query(self, probe, centre):
         query = super().query(probe, centre)
-        query.described.crowd = 2
-        query.described.deviations = self.deviations
+        query.compiled.crowd = 2
+        query.compiled.deviations = self.deviations
         return query
 
 

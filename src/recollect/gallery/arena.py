@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import threading
-from collections import deque
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -73,6 +72,7 @@ class Arena:
         self._scanner = Scanner(self._kernel, threads)
         self._templates = templates
         self._shelves: dict[int, Shelf] = {}
+        self._centres: dict[tuple[int, bytes | None], Centre] = {}
         self._spaces: dict[Space, _Gallery] = {}
         self._lock = threading.Lock()
 
@@ -93,7 +93,12 @@ class Arena:
                     keeps_signs=self._kernel.keeps_signs(dimension),
                 )
                 shelf = self._shelves[dimension] = Shelf(layout)
-            gallery = _Gallery(shelf, self._kernel, Centre.of(centre, dimension))
+            # All collections of a pack share one: there may be tens of thousands of them.
+            vector = None if centre is None else np.asarray(centre, np.float32).tobytes()
+            shared = self._centres.get((dimension, vector))
+            if shared is None:
+                shared = self._centres[dimension, vector] = Centre.of(centre, dimension)
+            gallery = _Gallery(shelf, self._kernel, shared)
             self._spaces[space] = gallery
 
     def load(self, space: Space, ids: Sequence[str], templates: Templates) -> None:
@@ -195,7 +200,7 @@ class _Gallery:
         # Guards view, sequence, readers and leftovers; held for a few instructions.
         self._swapping = threading.Lock()
         self._readers: dict[int, int] = {}
-        self._leftovers: deque[tuple[int, Callable[[], None]]] = deque()
+        self._leftovers: list[tuple[int, Callable[[], None]]] = []
         self._clearing = threading.Lock()
         self._dropped = False
 
@@ -293,7 +298,7 @@ class _Gallery:
         while self._overwritable() and self._clearing.acquire(blocking=False):
             try:
                 while self._overwritable():
-                    self._leftovers.popleft()[1]()
+                    self._leftovers.pop(0)[1]()
             finally:
                 self._clearing.release()
 

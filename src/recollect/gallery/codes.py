@@ -69,7 +69,7 @@ class Centre:
         return cls(np.ascontiguousarray(vector, np.float32), exact, float(exact @ exact))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Query:
     """A probe, ready to be compared with codes."""
 
@@ -86,6 +86,10 @@ class Query:
     """e_q, rounded up."""
     base: float
     """m·q - m·m: what is added to every row's bound to make it a score."""
+    planes: Planes | None = None
+    """For the first stage, where there is one."""
+    compiled: object = None
+    """What a compiled kernel made of all this."""
 
     @classmethod
     def of(cls, probe: Template, centre: Centre) -> Query:
@@ -93,7 +97,7 @@ class Query:
         exact = probe.astype(np.float64)
         rest = exact - centre.exact
         scale = np.float32(np.abs(rest).max() / LEVEL_MAX) or np.float32(1)
-        levels = np.clip(np.rint(rest / float(scale)), -LEVEL_MAX, LEVEL_MAX)
+        levels = np.rint(rest / float(scale))
         codes = np.zeros(code_bytes(len(probe)), np.int8)
         codes[: len(probe)] = levels
         left = rest - float(scale) * levels
@@ -129,7 +133,7 @@ def encode(templates: Templates, centre: Centre, chunk: Chunk, rows: slice) -> W
     rest = templates - centre.vector
     scale = (np.abs(rest).max(axis=1) / np.float32(LEVEL_MAX)).astype(np.float32)
     scale[scale < np.float32(1e-30)] = 1
-    levels = np.clip(np.rint(rest / scale[:, None]), -LEVEL_MAX, LEVEL_MAX)
+    levels = np.rint(rest / scale[:, None])
     rest -= scale[:, None] * levels
     error = np.sqrt(np.einsum("ij,ij->i", rest, rest)) * ERROR_FACTOR + ERROR_TERM
     norm = scale * np.sqrt(np.einsum("ij,ij->i", levels, levels)) * ERROR_FACTOR

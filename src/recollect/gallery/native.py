@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -100,14 +99,6 @@ class _Columns(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class NativeQuery(Query):
-    """A probe as the kernel reads it."""
-
-    planes: Planes | None
-    described: _Query
-
-
 class NativeKernel:
     """The compiled kernel with one of its instruction sets.
 
@@ -184,40 +175,39 @@ class NativeKernel:
         )
         return Widest(to.error_max, to.norm_max, to.spread_max)
 
-    def query(self, probe: Template, centre: Centre) -> NativeQuery:
+    def query(self, probe: Template, centre: Centre) -> Query:
         """Prepare a probe."""
-        plain = Query.of(probe, centre)
-        stride = len(plain.codes)
-        planes = None
-        if self.keeps_signs(len(probe)):
-            rotated = np.zeros(stride, np.float32)
-            rotated[: len(probe)] = plain.rest
-            self._library.recollect_rotate(
-                self._index, rotated.ctypes.data, stride, self._rotation(stride).ctypes.data
-            )
-            planes = Planes.of(rotated)
-        described = _Query(
-            codes=plain.codes.ctypes.data,
-            planes=None if planes is None else planes.bits.ctypes.data,
+        query = Query.of(probe, centre)
+        stride = len(query.codes)
+        compiled = _Query(
+            codes=query.codes.ctypes.data,
             stride=stride,
-            words=0 if planes is None else stride // 64,
-            bias=128 * int(plain.codes.sum(dtype=np.int64)),
-            scale=plain.scale,
-            length=plain.length,
-            error=plain.error,
-            base=plain.base,
+            bias=128 * int(query.codes.sum(dtype=np.int64)),
+            scale=query.scale,
+            length=query.length,
+            error=query.error,
+            base=query.base,
             rounding=ROUNDING,
-            step=0 if planes is None else planes.step,
-            plane_error=0 if planes is None else planes.error,
             deviations=DEVIATIONS,
             crowd=CROWD,
         )
-        values: dict[str, Any] = {field.name: getattr(plain, field.name) for field in fields(Query)}
-        return NativeQuery(**values, planes=planes, described=described)
+        if self.keeps_signs(len(probe)):
+            rotated = np.zeros(stride, np.float32)
+            rotated[: len(probe)] = query.rest
+            self._library.recollect_rotate(
+                self._index, rotated.ctypes.data, stride, self._rotation(stride).ctypes.data
+            )
+            query.planes = Planes.of(rotated)
+            compiled.planes = query.planes.bits.ctypes.data
+            compiled.words = stride // 64
+            compiled.step = query.planes.step
+            compiled.plane_error = query.planes.error
+        query.compiled = compiled
+        return query
 
     def sift(self, view: View, span: Span, query: Query, survivors: Survivors) -> None:
         """Add to the survivors every live row of a span that may reach their floor."""
-        assert isinstance(query, NativeQuery)
+        assert isinstance(query.compiled, _Query)
         place = _Place(span.part, span.row)
         end = _Place(span.end_part, span.end_row)
         descriptions = view.descriptions()
@@ -226,7 +216,7 @@ class NativeKernel:
             count = self._library.recollect_scan(
                 self._index,
                 descriptions,
-                ctypes.addressof(query.described),
+                ctypes.addressof(query.compiled),
                 ctypes.addressof(place),
                 ctypes.addressof(end),
                 survivors.floor,

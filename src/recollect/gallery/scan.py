@@ -151,13 +151,15 @@ def best(
     wanted = scores >= np.float64(score_min)
     if exclude is not None:
         wanted &= (ids != np.frombuffer(exclude, np.uint8)).any(axis=1)
-    ids, scores = np.ascontiguousarray(ids[wanted]), scores[wanted]
+    ids, scores = ids[wanted], scores[wanted]
+    if len(scores) < 2:
+        return ids[:count_max], scores[:count_max]
     if len(scores) > count_max:
         # Sorting by id as well is slow: first leave out what cannot be among the best.
         least = np.partition(scores, -count_max)[-count_max]
         ids, scores = ids[scores >= least], scores[scores >= least]
     order = np.argsort(-scores, kind="stable")
     if (np.diff(scores[order]) == 0).any():
-        high, low = ids.view(">u8").reshape(-1, 2).T
+        high, low = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2).T
         order = np.lexsort((low, high, -scores))
     return ids[order[:count_max]], scores[order[:count_max]]
