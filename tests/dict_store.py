@@ -239,6 +239,9 @@ class DictStore:
     def subscribe(self, apply):
         self.subscribers.append(apply)
 
+    def catch_up(self, collection, sequence):
+        pass
+
     def scan(self, collection):
         entry = self._entry(collection)
         ids = list(entry.faces)

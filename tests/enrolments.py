@@ -1,10 +1,11 @@
 """Faces, templates and stores for tests: everything numbered, nothing random."""
 
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
+import postgres_server
 from dict_store import DictStore
 from recollect.gallery.sqlite import SQLiteStore
 from recollect.gallery.store import Enrolment, Face
@@ -81,14 +82,23 @@ def sqlite_store(folder, *, clock=None, ids=None, **more):
     )
 
 
+def postgres_store(url, *, clock=None, ids=None, **more):
+    """A store as a node has it."""
+    from recollect.gallery.postgres import PostgresStore
+
+    return PostgresStore(url, MASTER_KEY, clock=clock or Clock(), ids=ids or Ids(), **more)
+
+
 @contextmanager
 def opened(kind, folder, clock, ids):
-    """A store of a kind; PostgreSQL joins here."""
-    if kind == "dict":
-        store = DictStore(clock=clock, ids=ids)
-    else:
-        store = sqlite_store(folder, clock=clock, ids=ids)
-    try:
+    """A store of a kind."""
+    with ExitStack() as stack:
+        if kind == "dict":
+            store = DictStore(clock=clock, ids=ids)
+        elif kind == "sqlite":
+            store = sqlite_store(folder, clock=clock, ids=ids)
+        else:
+            url = stack.enter_context(postgres_server.emptied())
+            store = postgres_store(url, clock=clock, ids=ids)
+        stack.callback(store.close)
         yield store
-    finally:
-        store.close()

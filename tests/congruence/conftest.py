@@ -4,7 +4,7 @@ import pytest
 
 from enrolments import Clock, Ids, opened
 
-STORES = ("dict", "sqlite")
+STORES = ("dict", "sqlite", "postgres")
 
 
 @pytest.fixture

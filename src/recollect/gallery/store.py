@@ -131,6 +131,8 @@ class Change:
     users_removed: Sequence[str] = ()
     dropped: bool = False
     """The whole collection is gone."""
+    missed: bool = False
+    """What was changed up to here is not known any more: the collection has to be read anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +312,15 @@ class Store(Protocol):
     # The change sequence ---------------------------------------------------------------------
 
     def subscribe(self, apply: Callable[[Change], None]) -> None:
-        """Call `apply` with each change after its commit and before its acknowledgement."""
+        """Call `apply` with each change after its commit and before its acknowledgement.
+
+        Of each collection in order, each once. A store that several nodes share delivers what
+        the others commit too, of the collections that this node has scanned or written to.
+        """
+        ...
+
+    def catch_up(self, collection: Collection, sequence: int) -> None:
+        """Deliver what other nodes have committed, up to a sequence, before this returns."""
         ...
 
     def sequence(self, collection: Collection) -> int:

@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from recollect.errors import ResourceAlreadyExistsException, ServiceQuotaExceededException
-from recollect.gallery.sqlite.tables import Tables, no_collection, rows_of
+from recollect.gallery.rows import ERASED_ROWS_MAX, no_collection
+from recollect.gallery.sqlite.tables import Tables, rows_of
 from recollect.gallery.store import Change, Collection
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 COLLECTION: Final = (
     "SELECT key, account, collection_id, pack, model_version, dimension, created_at FROM collection"
 )
-ERASED_ROWS_MAX: Final = 2000
-"""Rows of a deleted collection erased in one transaction, so that other writes get their turn."""
 ERASE: Final = (
     "DELETE FROM face_template WHERE row IN"
     " (SELECT row FROM face_template WHERE row BETWEEN :first AND :last LIMIT :rows) RETURNING 1",
@@ -124,6 +123,9 @@ class Collections(Tables):
         """See Store."""
         with self._database.reading() as sql:
             return self._numbers(sql, collection)[1]
+
+    def catch_up(self, collection: Collection, sequence: int) -> None:
+        """See Store. There are no other nodes, and whoever commits here delivers."""
 
     def tags(self, collection: Collection) -> dict[str, str]:
         """See Store."""

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Final, cast
 
 from recollect.gallery.ids import packed, unpacked
-from recollect.gallery.sqlite.tables import Tables, raw_id, rows_of
-from recollect.gallery.store import Deletion, Face
+from recollect.gallery.rows import SCAN_ROWS, enrolled, missing, raw_id, rounded
+from recollect.gallery.rows import face as face_of
+from recollect.gallery.sqlite.tables import Tables, rows_of
+from recollect.gallery.store import Deletion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from recollect.gallery.sqlite.commit import Transaction
     from recollect.gallery.sqlite.database import Sql
-    from recollect.gallery.store import Collection, Enrolment, Template, Templates
-
-SCAN_ROWS: Final = 4096
-"""Templates in one block of a scan."""
+    from recollect.gallery.store import Collection, Enrolment, Face, Template, Templates
 
 FACE: Final = (
     "SELECT id, image_id, external_image_id, box_left, box_top, box_width, box_height, confidence,"
@@ -40,11 +37,7 @@ class Faces(Tables):
         """See Store."""
         if not enrolments:
             return []
-        templates = np.stack([enrolment.template for enrolment in enrolments])
-        assert templates.dtype == np.float32
-        assert templates.shape[1] == collection.dimension, "templates come from another model"
-        lengths = np.einsum("ij,ij->i", templates, templates)
-        assert (np.abs(lengths - 1) < 1e-3).all(), "templates are not of unit length"
+        templates = enrolled(enrolments, collection.dimension)
         ids = [raw_id(enrolment.face.face_id) for enrolment in enrolments]
         images = [raw_id(enrolment.face.image_id) for enrolment in enrolments]
         sealed = self._box(collection).seal(ids, templates)
@@ -58,7 +51,7 @@ class Faces(Tables):
             for enrolment, face_id, image_id, template in zip(
                 enrolments, ids, images, sealed, strict=True
             ):
-                place = (image_id, _rounded(enrolment.face.box))
+                place = (image_id, rounded(enrolment.face.box))
                 if place not in known:
                     row += 1
                     known[place] = face = enrolment.face
@@ -121,7 +114,7 @@ class Faces(Tables):
             else:
                 query = f"{FACE} WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
                 rows = sql.rows(query, collection.key, start, limit)
-            return [_face(row) for row in rows]
+            return [face_of(row) for row in rows]
 
     def delete_faces(self, collection: Collection, face_ids: Sequence[str]) -> Deletion:
         """See Store."""
@@ -185,13 +178,13 @@ class Faces(Tables):
         """The faces of pictures that are enrolled already, by picture and rounded box."""
         keys = [(collection.key, image_id) for image_id in dict.fromkeys(images)]
         rows = sql.each(FACE_OF_IMAGE, keys)
-        return {(row[1], _rounded(row[3:7])): _face(row) for row in rows}
+        return {(row[1], rounded(row[3:7])): face_of(row) for row in rows}
 
     def _faces(self, sql: Sql, collection: Collection, face_ids: Iterable[str]) -> dict[str, Face]:
         """Faces by id, in the order asked for; unknown ones are left out."""
         keys = [(collection.key, packed(face_id)) for face_id in dict.fromkeys(face_ids)]
         rows = sql.each(f"{FACE} WHERE collection = ? AND id = ?", keys)
-        return {face.face_id: face for face in map(_face, rows)}
+        return {face.face_id: face for face in map(face_of, rows)}
 
     def _templates(
         self, sql: Sql, collection: Collection, face_ids: Iterable[str]
@@ -199,19 +192,3 @@ class Faces(Tables):
         keys = [(collection.key, packed(face_id)) for face_id in dict.fromkeys(face_ids)]
         found, templates = self._opened(sql, collection, sql.each(TEMPLATE, keys))
         return dict(zip(found, templates, strict=True))
-
-
-def missing(face_ids: Iterable[str], found: Mapping[str, Face]) -> tuple[str, ...]:
-    """The ids that were not found, each once."""
-    return tuple(i for i in dict.fromkeys(face_ids) if i not in found)
-
-
-def _face(row: Sequence[Any]) -> Face:
-    face_id, image_id, external, left, top, width, height, confidence, version, user_id = row
-    box = (left, top, width, height)
-    return Face(unpacked(face_id), unpacked(image_id), external, box, confidence, version, user_id)
-
-
-def _rounded(box: Iterable[float]) -> tuple[str, ...]:
-    """A box to 6 significant digits, at which two boxes of a picture count as the same."""
-    return tuple(f"{edge:.6g}" for edge in box)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from recollect.errors import ResourceNotFoundException
 from recollect.gallery.audit import Chain, Head, Record
+from recollect.gallery.rows import access_key, no_key
 from recollect.gallery.sqlite.tables import Tables
-from recollect.gallery.store import AccessKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from recollect.gallery import crypt
     from recollect.gallery.sqlite.commit import Transaction
     from recollect.gallery.sqlite.database import Sql
+    from recollect.gallery.store import AccessKey
 
 KEY: Final = (
     "SELECT key_id, sealed, account, name, policies, bearer, expires_at, active, created_at"
@@ -56,13 +56,13 @@ class Keys(Tables):
         if row is None:
             return None
         secret, session_token = json.loads(self._secrets.open(row[1], key_id.encode()))
-        return _access_key(row, secret, session_token)
+        return access_key(row, secret, session_token)
 
     def access_keys(self, account: str | None = None) -> list[AccessKey]:
         """See Store."""
         query = f"{KEY} WHERE ?1 IS NULL OR account = ?1 ORDER BY key_id"
         with self._database.reading() as sql:
-            return [_access_key(row, "", None) for row in sql.rows(query, account)]
+            return [access_key(row, "", None) for row in sql.rows(query, account)]
 
     def update_key(
         self, key_id: str, *, active: bool | None = None, policies: Sequence[str] | None = None
@@ -117,7 +117,7 @@ class Keys(Tables):
         def write(transaction: Transaction) -> None:
             query = f"{statement} WHERE key_id = ? RETURNING key_id"
             if transaction.sql.row(query, *values, key_id) is None:
-                raise ResourceNotFoundException(f"The access key: {key_id} does not exist")
+                raise no_key(key_id)
 
         self._commits.run(write, frees=True)
 
@@ -125,19 +125,3 @@ class Keys(Tables):
 def _head(sql: Sql) -> Head | None:
     row = sql.row("SELECT sequence, mac, seal FROM audit_head")
     return Head(*row) if row else None
-
-
-def _access_key(row: Sequence[Any], secret: str, session_token: str | None) -> AccessKey:
-    key_id, _, account, name, policies, bearer, expires_at, active, created_at = row
-    return AccessKey(
-        key_id=key_id,
-        secret=secret,
-        account=account,
-        name=name,
-        policies=tuple(json.loads(policies)),
-        bearer=bool(bearer),
-        session_token=session_token,
-        expires_at=expires_at,
-        active=bool(active),
-        created_at=created_at,
-    )

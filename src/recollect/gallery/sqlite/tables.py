@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from recollect.errors import ResourceNotFoundException
-from recollect.gallery.ids import packed, unpacked_all
+from recollect.gallery.ids import unpacked_all
+from recollect.gallery.rows import no_collection, no_user
 from recollect.gallery.store import Change
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Tables:
             "SELECT row FROM user WHERE collection = ? AND user_id = ?", collection.key, user_id
         )
         if row is None:
-            raise ResourceNotFoundException(f"The user id: {user_id} does not exist")
+            raise no_user(user_id)
         return int(row[0])
 
     def _box(self, collection: Collection, sql: Sql | None = None) -> crypt.TemplateBox:
@@ -131,18 +131,3 @@ class Tables:
 def rows_of(collection_key: int) -> tuple[int, int]:
     """The first and the last row that a collection's templates and users may have."""
     return collection_key << ROW_BITS, ((collection_key + 1) << ROW_BITS) - 1
-
-
-def raw_id(text: str) -> bytes:
-    """The sixteen bytes of an id that is one; ValueError otherwise."""
-    raw = packed(text)
-    if raw is None:
-        raise ValueError(f"{text!r} is not a UUID in its canonical form")
-    return raw
-
-
-def no_collection(collection: Collection) -> ResourceNotFoundException:
-    """The answer where a collection was deleted meanwhile."""
-    return ResourceNotFoundException(
-        f"The collection id: {collection.collection_id} does not exist"
-    )

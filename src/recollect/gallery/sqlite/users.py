@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -16,22 +15,28 @@ from recollect.errors import (
 )
 from recollect.gallery.aggregate import aggregate
 from recollect.gallery.ids import packed, unpacked
-from recollect.gallery.sqlite.faces import SCAN_ROWS, Faces, missing
-from recollect.gallery.sqlite.tables import raw_id, rows_of
-from recollect.gallery.store import Association, User
+from recollect.gallery.rows import (
+    ONCE_S,
+    SCAN_ROWS,
+    decoded,
+    encoded,
+    missing,
+    others,
+    raw_id,
+)
+from recollect.gallery.rows import user as user_of
+from recollect.gallery.sqlite.faces import Faces
+from recollect.gallery.sqlite.tables import rows_of
+from recollect.gallery.store import Association
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from recollect.gallery.rows import Answer
     from recollect.gallery.sqlite.commit import Transaction
-    from recollect.gallery.store import Collection, Face, Once, Template, Templates
+    from recollect.gallery.store import Collection, Once, Template, Templates, User
 
 T = TypeVar("T")
-
-Answer = tuple[Association, dict[str, float]]
-
-ONCE_S: Final = 24 * 3600.0
-"""How long an idempotency token is remembered."""
 
 USER: Final = "SELECT key, user_id, face_count FROM user"
 
@@ -83,7 +88,7 @@ class Users(Faces):
         with self._database.reading() as sql:
             self._numbers(sql, collection)
             row = sql.row(f"{USER} WHERE collection = ? AND user_id = ?", collection.key, user_id)
-        return _user(row) if row else None
+        return user_of(row) if row else None
 
     def users(self, collection: Collection, keys: Sequence[str]) -> dict[str, User]:
         """See Store."""
@@ -91,7 +96,7 @@ class Users(Faces):
         with self._database.reading() as sql:
             self._numbers(sql, collection)
             rows = sql.each(f"{USER} WHERE collection = ? AND key = ?", places)
-        return {user.key: user for user in map(_user, rows)}
+        return {user.key: user for user in map(user_of, rows)}
 
     def list_users(self, collection: Collection, *, after: str, limit: int) -> list[User]:
         """See Store."""
@@ -99,7 +104,7 @@ class Users(Faces):
         query = f"{USER} WHERE collection = ? AND key > ? ORDER BY key LIMIT ?"
         with self._database.reading() as sql:
             self._numbers(sql, collection)
-            return [_user(row) for row in sql.rows(query, collection.key, start, limit)]
+            return [user_of(row) for row in sql.rows(query, collection.key, start, limit)]
 
     def user_template(self, collection: Collection, user_id: str) -> Template | None:
         """See Store."""
@@ -153,12 +158,12 @@ class Users(Faces):
             association = Association(
                 done=tuple(done),
                 not_found=missing(face_ids, found),
-                owned_by=_others(found, user_id),
+                owned_by=others(found, user_id),
                 face_count=count + len(done),
             )
             return association, refused
 
-        return self._add(self._once(collection, once, write, _encoded, _decoded))
+        return self._add(self._once(collection, once, write, encoded, decoded))
 
     def disassociate_faces(
         self,
@@ -181,12 +186,12 @@ class Users(Faces):
             association = Association(
                 done=tuple(done),
                 not_found=missing(face_ids, found),
-                owned_by=_others(found, user_id),
+                owned_by=others(found, user_id),
                 face_count=count - len(done),
             )
             return association, {}
 
-        return self._free(self._once(collection, once, write, _encoded, _decoded))[0]
+        return self._free(self._once(collection, once, write, encoded, decoded))[0]
 
     def scan_users(self, collection: Collection) -> Iterator[tuple[list[str], Templates]]:
         """See Store."""
@@ -289,25 +294,3 @@ class Users(Faces):
             return decode(answer)
 
         return write_once
-
-
-def _user(row: Sequence[Any]) -> User:
-    key, user_id, face_count = row
-    return User(unpacked(key), user_id, face_count)
-
-
-def _others(found: Mapping[str, Face], user_id: str) -> dict[str, str]:
-    """FaceId to UserId of the faces that belong to another user."""
-    owners = {i: face.user_id for i, face in found.items()}
-    return {i: owner for i, owner in owners.items() if owner not in (None, user_id)}
-
-
-def _encoded(answer: Answer) -> str:
-    association, refused = answer
-    return json.dumps([dataclasses.asdict(association), refused])
-
-
-def _decoded(text: str) -> Answer:
-    fields, refused = json.loads(text)
-    fields["done"], fields["not_found"] = tuple(fields["done"]), tuple(fields["not_found"])
-    return Association(**fields), refused

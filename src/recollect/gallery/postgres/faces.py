@@ -1,0 +1,195 @@
+"""Faces: what callers see of them, and apart from it the templates that a search sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from recollect.gallery.ids import packed
+from recollect.gallery.postgres.tables import Tables
+from recollect.gallery.rows import SCAN_ROWS, enrolled, missing, no_collection, raw_id, rounded
+from recollect.gallery.rows import face as face_of
+from recollect.gallery.store import Deletion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from recollect.gallery.postgres.database import Rows, Sql
+    from recollect.gallery.postgres.tables import Transaction
+    from recollect.gallery.store import Collection, Enrolment, Face, Template, Templates
+
+FACE: Final = (
+    "SELECT id, image_id, external_image_id, box_left, box_top, box_width, box_height, confidence,"
+    " model_version, (SELECT user_id FROM enrolled_user"
+    " WHERE enrolled_user.collection = face.collection AND key = user_key)"
+    " FROM face WHERE collection = tally.collection"
+)
+TEMPLATE: Final = (
+    "SELECT face.id, sealed FROM face JOIN face_template USING (collection, row)"
+    " WHERE collection = tally.collection AND face.id = ANY(%s)"
+)
+
+
+class Faces(Tables):
+    """The tables `face` and `face_template`."""
+
+    def add_faces(self, collection: Collection, enrolments: Sequence[Enrolment]) -> list[Face]:
+        """See Store."""
+        if not enrolments:
+            return []
+        templates = enrolled(enrolments, collection.dimension)
+        ids = [raw_id(enrolment.face.face_id) for enrolment in enrolments]
+        images = [raw_id(enrolment.face.image_id) for enrolment in enrolments]
+        sealed = self._box(collection, self._database).seal(ids, templates)
+        enrolled_at = self._clock()
+
+        def write(transaction: Transaction) -> list[Face]:
+            sql = transaction.sql
+            row = self._locked(sql, collection)
+            known = self._known(sql, collection, images)
+            faces, face_rows, template_rows, added = [], [], [], []
+            for enrolment, face_id, image_id, template in zip(
+                enrolments, ids, images, sealed, strict=True
+            ):
+                place = (image_id, rounded(enrolment.face.box))
+                if place not in known:
+                    row += 1
+                    known[place] = face = enrolment.face
+                    face_rows.append(
+                        (
+                            collection.key,
+                            face_id,
+                            row,
+                            image_id,
+                            face.external_image_id,
+                            *face.box,
+                            face.confidence,
+                            face.model_version,
+                            enrolment.weight,
+                            enrolled_at,
+                        )
+                    )
+                    template_rows.append((collection.key, row, face_id, template))
+                    added.append((face.face_id, enrolment.template))
+                faces.append(known[place])
+            if added:
+                sql.each(
+                    "INSERT INTO face VALUES"
+                    " (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL)",
+                    face_rows,
+                )
+                sql.each("INSERT INTO face_template VALUES (%s, %s, %s, %b)", template_rows)
+                count = len(added)
+                self._changed(transaction, collection, faces=count, rows=count, faces_added=added)
+            return faces
+
+        return self._write(write)
+
+    def faces(self, collection: Collection, face_ids: Sequence[str]) -> dict[str, Face]:
+        """See Store."""
+        return self._faces(self._database, collection, face_ids)
+
+    def list_faces(
+        self,
+        collection: Collection,
+        *,
+        after: str,
+        limit: int,
+        user_id: str | None = None,
+        face_ids: Sequence[str] | None = None,
+    ) -> list[Face]:
+        """See Store."""
+        start = raw_id(after) if after else b""
+
+        def read(sql: Sql) -> list[Face]:
+            user = None if user_id is None else self._user_key(sql, collection, user_id)
+            if face_ids is not None:
+                wanted = sorted(face_id for face_id in set(face_ids) if face_id > after)
+                found = self._faces(sql, collection, wanted).values()
+                return [face for face in found if user_id in (None, face.user_id)][:limit]
+            if user is not None:
+                query = f"{FACE} AND user_key = %s AND id > %s ORDER BY id LIMIT %s"
+                rows = self._of(sql, collection, query, user, start, limit)
+            else:
+                query = f"{FACE} AND id > %s ORDER BY id LIMIT %s"
+                rows = self._of(sql, collection, query, start, limit)
+            return [face_of(row) for row in sorted(rows)]
+
+        return self._database.read(read)
+
+    def delete_faces(self, collection: Collection, face_ids: Sequence[str]) -> Deletion:
+        """See Store."""
+
+        def write(transaction: Transaction) -> Deletion:
+            sql = transaction.sql
+            self._locked(sql, collection)
+            found = self._faces(sql, collection, face_ids)
+            owned = {i: face.user_id for i, face in found.items() if face.user_id is not None}
+            deleted = [i for i in found if i not in owned]
+            if deleted:
+                rows = sql.rows(
+                    "DELETE FROM face WHERE collection = %s AND id = ANY(%s) RETURNING row",
+                    collection.key,
+                    [raw_id(i) for i in deleted],
+                )
+                sql.run(
+                    "DELETE FROM face_template WHERE collection = %s AND row = ANY(%s)",
+                    collection.key,
+                    [row for (row,) in rows],
+                )
+                self._changed(transaction, collection, faces=-len(deleted), faces_removed=deleted)
+            return Deletion(tuple(deleted), missing(face_ids, found), owned)
+
+        return self._write(write)
+
+    def face_templates(
+        self, collection: Collection, face_ids: Sequence[str]
+    ) -> dict[str, Template]:
+        """See Store."""
+        return self._templates(self._database, collection, face_ids)
+
+    def scan(self, collection: Collection) -> tuple[int, Iterator[tuple[list[str], Templates]]]:
+        """See Store. Blocks come in the order of enrolment, of one moment, which lasts until the
+        iterator is exhausted or closed. From here on this node follows the collection.
+        """
+        picture = self._scan(collection)
+        sequence = cast("int", next(picture))
+        return sequence, cast("Iterator[tuple[list[str], Templates]]", picture)
+
+    def _scan(self, collection: Collection) -> Iterator[int | tuple[list[str], Templates]]:
+        with self._database.reading() as sql:
+            row = sql.row("SELECT sequence FROM tally WHERE collection = %s", collection.key)
+            if row is None:
+                raise no_collection(collection)
+            self._feed.follow(collection, row[0])
+            yield row[0]
+            query = "SELECT id, sealed FROM face_template WHERE collection = %s ORDER BY row"
+            for block in sql.blocks(query, collection.key, size=SCAN_ROWS):
+                yield self._opened(sql, collection, block)
+
+    def _known(
+        self, sql: Sql, collection: Collection, images: Iterable[bytes]
+    ) -> dict[tuple[bytes, tuple[str, ...]], Face]:
+        """The faces of pictures that are enrolled already, by picture and rounded box."""
+        query = f"{FACE} AND image_id = ANY(%s)"
+        rows = self._of(sql, collection, query, list(dict.fromkeys(images)))
+        return {(row[1], rounded(row[3:7])): face_of(row) for row in rows}
+
+    def _faces(
+        self, source: Rows, collection: Collection, face_ids: Iterable[str]
+    ) -> dict[str, Face]:
+        """Faces by id, in the order asked for; unknown ones are left out."""
+        rows = self._of(source, collection, f"{FACE} AND id = ANY(%s)", _raw(face_ids))
+        found = {face.face_id: face for face in map(face_of, rows)}
+        return {i: found[i] for i in dict.fromkeys(face_ids) if i in found}
+
+    def _templates(
+        self, source: Rows, collection: Collection, face_ids: Iterable[str]
+    ) -> dict[str, Template]:
+        rows = self._of(source, collection, TEMPLATE, _raw(face_ids))
+        found, templates = self._opened(source, collection, rows)
+        return dict(zip(found, templates, strict=True))
+
+
+def _raw(ids: Iterable[str]) -> list[bytes]:
+    """Those that are ids, as they are stored."""
+    return [raw for raw in map(packed, dict.fromkeys(ids)) if raw is not None]
