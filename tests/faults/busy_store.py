@@ -1,7 +1,7 @@
 """A process that writes to a store from several threads until it is killed.
 
 Before each write it says what it is about to do, after each answer that it was done, one line on
-stdout each. Run as: busy_store.py FOLDER SEED [hasty]
+stdout each. Run as: busy_store.py FOLDER ROUND [hasty]
 """
 
 import random
@@ -19,7 +19,9 @@ from recollect.gallery.sqlite.commit import GroupCommit, Transaction
 from recollect.gallery.sqlite.database import Sql
 
 THREADS = 3
-SPAN = 1_000_000
+SPAN = 10_000_000
+ROUND = 10_000
+"""Numbers of a round: a face that was deleted once is never enrolled again."""
 
 
 def say(*words):
@@ -43,14 +45,15 @@ def hasty(self, work, *, frees=False):
         return result
 
 
-def work(store, staff, thread, chance):
+def work(store, staff, thread, seed):
     """Enrol, give, take and delete, each face in one thread only."""
     user = f"user-{thread}"
     if store.user(staff, user) is None:
         store.create_user(staff, user, None)
-    start = thread * SPAN + len(store.list_faces(staff, after="", limit=100_000)) * 10
+    chance = random.Random(seed * THREADS + thread)
+    start = thread * SPAN + seed * ROUND
     free, given = [], []
-    for number in range(start, start + SPAN):
+    for number in range(start, start + ROUND):
         say("add?", number)
         store.add_faces(staff, [enrolment(number)])
         say("add!", number)
@@ -81,8 +84,7 @@ def main():
         GroupCommit.run = hasty
     say("ready")
     for thread in range(THREADS):
-        chance = random.Random(seed * THREADS + thread)
-        threading.Thread(target=work, args=(store, staff, thread, chance)).start()
+        threading.Thread(target=work, args=(store, staff, thread, seed)).start()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The weighted mean of a user's templates."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enrolments import template
@@ -13,6 +13,7 @@ members = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(members)
 def test_it_has_unit_length_and_points_where_the_weighted_sum_does(members):
     templates = np.stack([row for row, _ in members])

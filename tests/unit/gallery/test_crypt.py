@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enrolments import template
@@ -97,6 +97,7 @@ def test_keys_for_two_purposes_have_nothing_in_common():
     assert crypt.derived(KEY, "a") == hmac.digest(extracted, b"recollect/a\x01", "sha256")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.binary(max_size=10))
 def test_a_box_opens_to_what_was_sealed(plain, place):
     box = Box(KEY)

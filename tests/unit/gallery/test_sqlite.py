@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from enrolments import ACCOUNT, MASTER_KEY, Clock, Ids, collection, enrolment, sqlite_store
+from recollect.errors import ResourceAlreadyExistsException
 from recollect.gallery import audit, crypt
 from recollect.gallery.sqlite import SQLiteStore
 from recollect.gallery.sqlite import collections as collection_table
@@ -65,6 +66,14 @@ def test_a_keyring_of_another_folder_is_refused(tmp_path):
     (tmp_path / "ours" / "keyring.db").unlink()
     with pytest.raises(StoreUnusable, match="lacks the keys of 1 collections"):
         sqlite_store(tmp_path / "ours")
+
+
+def test_a_collection_that_was_not_made_leaves_no_key(tmp_path):
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+        collection(store)
+        with pytest.raises(ResourceAlreadyExistsException):
+            collection(store)
+        assert len(store._keyring.uids()) == 1
 
 
 def test_a_lost_data_key_is_not_made_again_beside_data(tmp_path):
