@@ -75,13 +75,14 @@ def test_the_largest_face_needs_one_look():
     assert marks.asked == [((300, 400), 45.0)]
 
 
-def test_a_largest_face_too_small_for_the_first_look_costs_a_second():
+@pytest.mark.parametrize("side", [30, 40])  # not seen at first, and seen below what was asked for
+def test_a_largest_face_too_small_for_the_first_look_costs_a_second(side):
     marks = Marks()
-    image = draw(canvas(), 10, 10, 30)
+    image = draw(canvas(), 10, 10, side)
 
     found = search(marks).largest(image)
 
-    assert found.boxes.tolist() == [[10, 10, 40, 40]]
+    assert found.boxes.tolist() == [[10, 10, 10 + side, 10 + side]]
     assert [px for _, px in marks.asked] == [45.0, 20]
 
 
@@ -119,11 +120,13 @@ def test_a_face_that_lies_is_found_in_the_coordinates_of_the_picture(turn):
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
 def test_a_lying_face_that_seems_found_is_looked_at_again_where_it_is_doubtful(turn):
-    image = draw(canvas(), 50, 60, 100, turn=turn, score=0.998)
+    image = draw(canvas(500, 600), 250, 200, 100, turn=turn, score=0.998)
     doubtful, sure = Marks(lying_score=0.95), Marks(lying_score=0.995)
 
     for of in ("largest", "every"):
-        assert getattr(search(doubtful), of)(image).turns.tolist() == [turn]
+        found = getattr(search(doubtful), of)(image)
+        assert found.turns.tolist() == [turn]
+        assert np.abs(found.boxes[0] - [250, 200, 350, 300]).max() <= 1
         assert getattr(search(sure), of)(image).turns.tolist() == [0]
 
 
@@ -163,6 +166,16 @@ def test_looking_again_never_takes_the_neighbour():
     left = face.take(np.flatnonzero(face.boxes[:, 0] == 50))
 
     assert len(search(Marks()).at_another_turn(image, left)) == 0
+
+
+def test_another_turn_is_told_in_the_coordinates_of_the_picture():
+    image = draw(canvas(700, 800), 350, 300, 60, turn=3)
+    seen = Marks(lying_score=0.9).find(image, 20)
+
+    found = search(Marks()).at_another_turn(image, seen)
+
+    assert np.abs(found.boxes[0] - [350, 300, 410, 360]).max() <= 1
+    assert found.turns.tolist() == [3]
 
 
 def test_only_the_first_doubtful_faces_are_looked_at_again():

@@ -30,27 +30,32 @@ def test_a_pyramid_halves_by_averaging_until_the_short_side_is_small():
     assert pyramid.level(0)[0] is pyramid.levels[0]
 
 
-boxes = st.tuples(st.floats(-100, 900), st.floats(-100, 700), st.floats(3, 600))
+DITHERED = np.stack(
+    np.meshgrid(np.arange(250), np.arange(250)), axis=-1
+) * 0.9 + np.random.default_rng(12).uniform(0, 2, (250, 250, 2))
+"""Columns and rows as values, dithered because rounding would shift them otherwise."""
+
+boxes = st.tuples(st.floats(-40, 240), st.floats(-40, 240), st.floats(3, 240))
 
 
 @given(boxes)
 def test_a_crop_shows_its_square_from_whatever_level(box):
     left, top, side = box
-    pyramid = Pyramid(ramp(700, 900))
+    image = np.dstack([DITHERED.round(), np.full((250, 250), 255)]).astype(np.uint8)
 
-    crop = mtcnn._crop(pyramid, np.array([left, top, left + side, top + side]), 24)
+    crop = mtcnn._crop(Pyramid(image), np.array([left, top, left + side, top + side]), 24)
 
     # The square covers [left - 1, left + side] where pixels count from 0.
     step = (side + 1) / 24
     x = left - 1 + (np.arange(24) + 0.5) * step - 0.5
     y = top - 1 + (np.arange(24) + 0.5) * step - 0.5
-    margin = 2 * step + 8
-    inside = (y[:, None] > margin) & (y[:, None] < 699 - margin)
-    inside = inside & (x[None] > margin) & (x[None] < 899 - margin)
-    for channel, value in ((0, x[None]), (1, y[:, None])):
-        error = crop[..., channel] - np.broadcast_to(value, (24, 24)) / 4
-        assert np.abs(error[inside]).max(initial=0) <= 1.5
-    outside = (x < -margin) | (x > 899 + margin)
+    margin = 8 + 2 * step
+    inside = ((y > margin) & (y < 249 - margin))[:, None] & ((x > margin) & (x < 249 - margin))
+    if inside.sum() > 150:
+        for channel, value in ((0, x[None]), (1, y[:, None])):
+            error = crop[..., channel] - 1 - np.broadcast_to(value * 0.9, (24, 24))
+            assert abs(error[inside].mean()) < 0.5
+    outside = (x < -margin) | (x > 249 + margin)
     assert crop[:, outside].max(initial=0) == 0
 
 

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -92,6 +93,23 @@ def test_a_picture_lying_on_its_side_is_the_same_person(pack, hopper, turn):
     assert found.turn == (4 - turn) % 4
     (listed,) = pack.embed(lying, pack.faces(lying)[:1])
     assert score(listed, upright) > 0.99
+
+
+def test_points_out_of_place_are_noticed_by_the_views_and_put_right(pack, hopper):
+    lying = np.ascontiguousarray(np.rot90(hopper))
+    (right,) = pack.faces(lying)
+    left, top, width, height = np.array(right.box) * [600, 512, 600, 512]
+    # As if the face stood upright in its box: what a detector says of a face that it mistakes.
+    template = pack.manifest.embedding.points_px / 150
+    wrong = replace(
+        right, points=template * [width, height] + [left, top], turn=0, confidence=99.99
+    )
+
+    (found,) = pack.embed(lying, [wrong])
+
+    assert pack._embed(lying, [wrong])[0].mirror_score < pack.manifest.embedding.doubt_below
+    assert found.turn == right.turn == 3
+    assert score(found, pack.largest_face(hopper, "NONE")) > 0.99
 
 
 def side_by_side(astronaut, hopper):

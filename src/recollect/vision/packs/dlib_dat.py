@@ -170,7 +170,6 @@ def read_resnet(data: bytes) -> tuple[list[float], list[Layer]]:
                 raise DlibFormatError(f"stored activations at byte {reader.at}")
         if len(layers) == 1:
             reader.expect(1, "sample expansion factor")
-    reader.finish()
     return mean, layers
 
 

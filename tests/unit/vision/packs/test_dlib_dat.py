@@ -114,9 +114,9 @@ def found(astronaut, hopper):
 
 
 @pytest.mark.models
-def test_the_converted_resnet_agrees_with_dlib(found, models_dir):
+def test_the_converted_resnet_agrees_with_dlib(found):
     theirs = dlib.face_recognition_model_v1(str(RESNET))
-    ours = Session((models_dir / "default" / "resnet.onnx").read_bytes())
+    ours = Session(dlib_dat.resnet_onnx(RESNET.read_bytes()))
 
     for *_, chip in found:
         planes = chip.transpose(2, 0, 1)[None].astype(np.float32)

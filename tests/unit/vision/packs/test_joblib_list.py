@@ -121,6 +121,11 @@ def test_a_list_that_claims_too_much_is_refused_before_it_is_read():
         read_arrays(claimed)
 
 
+def test_a_name_that_joblib_would_not_write_is_refused_by_itself():
+    with pytest.raises(PickleRefusedError, match="names 'builtins print'"):
+        read_arrays(pickle.dumps([print], 4))
+
+
 def test_no_class_is_ever_looked_up():
     looked_up = []
     active = True
