@@ -160,6 +160,19 @@ def test_settings_and_variables_that_are_named_exist():
             assert name in known | {"RECOLLECT_EVAL_DATA"}, f"{page.name} names {name}"
 
 
+def slug(heading):
+    """The anchor that a forge and the site make of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def test_links_into_a_page_lead_to_a_heading():
+    for page in PAGES:
+        for target, anchor in re.findall(r"\]\(([^)#:\s]*)#([^)]+)\)", page.read_text("utf-8")):
+            text = (page.parent / target if target else page).read_text("utf-8")
+            headings = {slug(h) for h in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+            assert anchor in headings, f"{page.name} links to {target}#{anchor}"
+
+
 def test_the_site_has_every_page():
     listed = set(re.findall(r"[\w-]+\.md", (ROOT / "mkdocs.yml").read_text("utf-8")))
 
