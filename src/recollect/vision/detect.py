@@ -31,6 +31,9 @@ LARGEST_ACCEPTED = 0.9
 RETRY_SHARE = 0.08
 """After a miss, faces of this share of the short side and larger are looked for."""
 
+RETRY_SIDE_PX = 640
+"""Short side of what is searched after a miss: then the smallest face has 51 pixels still."""
+
 FACES_MAX = 100
 AGAIN_MAX = 16
 """Doubtful faces of one picture that are looked at again, the largest first."""
@@ -132,23 +135,27 @@ class Search:
         found = self._at_other_turns(image)
         if len(found):
             return found
-        face_px_min = _retried_face_px(image)
-        found = self._bordered(image, face_px_min)
-        return found if len(found) else self._bordered(_lit(image), face_px_min)
+        small, scale = _reduced(image)
+        found = self._bordered(small)
+        found = found if len(found) else self._bordered(_lit(small))
+        return found.moved(scale, (scale - 1) / 2, (scale - 1) / 2)
 
     def _at_other_turns(self, image: Image) -> Findings:
         """The faces of the three other quarter turns, the best of overlapping ones."""
-        face_px_min = _retried_face_px(image)
-        turns = Findings.of([self._turned(image, turn, face_px_min) for turn in (1, 2, 3)])
-        return turns.take(suppress(turns.boxes, turns.scores, 0.5))
+        small, scale = _reduced(image)
+        face_px_min = _retried_face_px(small)
+        turns = Findings.of([self._turned(small, turn, face_px_min) for turn in (1, 2, 3)])
+        turns = turns.take(suppress(turns.boxes, turns.scores, 0.5))
+        return turns.moved(scale, (scale - 1) / 2, (scale - 1) / 2)
 
-    def _bordered(self, image: Image, face_px_min: float) -> Findings:
+    def _bordered(self, image: Image) -> Findings:
         """Search with black around the picture, for faces that fill it."""
-        border = int(BORDER_SHARE * max(image.shape[:2]))
+        short, long = sorted(image.shape[:2])
+        border = int(BORDER_SHARE * min(long, 2 * short))
         wide = cv2.copyMakeBorder(
             image, border, border, border, border, cv2.BORDER_CONSTANT, value=(0, 0, 0)
         )
-        found = self._detector.find(np.asarray(wide, np.uint8), face_px_min)
+        found = self._detector.find(np.asarray(wide, np.uint8), _retried_face_px(image))
         return found.moved(1.0, -border, -border)
 
 
@@ -156,6 +163,17 @@ def smallest_face_px(image: Image) -> float:
     """The smallest face to look for: what the contract promises, and smaller in small pictures."""
     area_px = float(image.shape[0] * image.shape[1])
     return max(FACE_PX_MIN, CONTRACT_FACE_PX * math.sqrt(area_px / CONTRACT_AREA_PX))
+
+
+def _reduced(image: Image) -> tuple[Image, float]:
+    """A picture small enough to be copied and turned at will, and the factor back."""
+    height, width = image.shape[:2]
+    scale = min(height, width) / RETRY_SIDE_PX
+    if scale <= 1:
+        return image, 1.0
+    # One factor for both sides: rounding moves the far end by half a pixel at most.
+    size = (round(width / scale), round(height / scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
 def _retried_face_px(image: Image) -> float:

@@ -200,6 +200,26 @@ def test_a_face_that_fills_the_picture_is_found_with_a_border_around():
         assert found.turns.tolist() == [0]
 
 
+@pytest.mark.parametrize(("height", "width"), [(3000, 4000), (4000, 1300), (80, 9000), (640, 700)])
+def test_what_a_miss_tries_takes_no_more_room_than_a_small_picture(height, width):
+    marks = Marks()
+
+    search(marks).largest(np.zeros((height, width, 3), np.uint8))
+
+    for shape, _ in marks.asked[2:]:
+        assert shape[0] * shape[1] <= max(height * width, 640 * 640 * 4) * 3
+        assert min(shape) <= 640 * 2.2
+
+
+def test_a_face_found_in_a_reduced_picture_is_brought_back():
+    image = draw(canvas(1600, 2000), 800, 600, 400, turn=2)
+
+    found = search(Marks()).largest(image)
+
+    assert found.turns.tolist() == [2]
+    assert np.abs(found.boxes[0] - [800, 600, 1200, 1000]).max() <= 4
+
+
 def test_a_picture_without_a_face_is_given_up_after_a_bounded_number_of_looks():
     for of, looks in (("largest", 7), ("every", 6)):
         marks = Marks()
