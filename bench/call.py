@@ -34,7 +34,8 @@ from recollect import __version__
 from recollect.cli.client import Client, from_data
 from recollect.measure import own, strangers
 from recollect.measure.peer import DlibPipeline
-from recollect.settings import Settings, models_folder
+from recollect.settings import models_folder
+from recollect.settings import load as load_settings
 from recollect.vision.image import Decoder
 from recollect.vision.pack import load
 
@@ -106,7 +107,7 @@ def measure(pictures: dict[str, bytes], faces: int, asked: argparse.Namespace) -
         server = opened.enter_context(own.running(data, settings))
         client = opened.enter_context(from_data(data, server.url))
 
-        pack = load(models_folder(Settings()) / asked.pack, threads=1)
+        pack = load(models_folder(load_settings({})) / asked.pack, threads=1)
         decoder = Decoder(1)
         opened.callback(decoder.close)
         peer = None if asked.no_peer else DlibPipeline()
