@@ -34,8 +34,8 @@ from recollect import __version__
 from recollect.cli.client import Client, from_data
 from recollect.measure import own, strangers
 from recollect.measure.peer import DlibPipeline
-from recollect.settings import models_folder
 from recollect.settings import load as load_settings
+from recollect.settings import models_folder
 from recollect.vision.image import Decoder
 from recollect.vision.pack import load
 

@@ -96,19 +96,23 @@ INLINE void dots_plain(const int8_t *codes, size_t stride, size_t rows, const Qu
     }
 }
 
-/* Weighted count of the bits in which a row's signs differ from the probe's planes. */
+/* Count of the bits in which a row's signs differ from the probe's planes, each plane's weighing
+ * twice what the one before weighs; of the words from `first` on. */
+INLINE int32_t flips_row(const uint64_t *signs, size_t first, size_t words, const Query *q) {
+    int32_t sum = 0;
+    for (int plane = PLANES - 1; plane >= 0; plane--) {
+        int32_t count = 0;
+        for (size_t word = first; word < words; word++)
+            count += __builtin_popcountll(signs[word] ^ q->planes[plane * words + word]);
+        sum = 2 * sum + count;
+    }
+    return sum;
+}
+
 INLINE void flips_plain(const uint64_t *signs, size_t words, size_t rows, const Query *q,
                         int32_t *out) {
-    for (size_t row = 0; row < rows; row++, signs += words) {
-        int32_t sum = 0;
-        for (int plane = PLANES - 1; plane >= 0; plane--) {
-            int32_t count = 0;
-            for (size_t word = 0; word < words; word++)
-                count += __builtin_popcountll(signs[word] ^ q->planes[plane * words + word]);
-            sum = 2 * sum + count;
-        }
-        out[row] = sum;
-    }
+    for (size_t row = 0; row < rows; row++, signs += words)
+        out[row] = flips_row(signs, 0, words, q);
 }
 
 #if defined(__x86_64__)
@@ -144,7 +148,40 @@ __attribute__((target(AVX2))) static void dots_avx2(const int8_t *codes, size_t 
 
 __attribute__((target(AVX2))) static void flips_avx2(const uint64_t *signs, size_t words,
                                                      size_t rows, const Query *q, int32_t *out) {
-    flips_plain(signs, words, rows, q, out);
+    /* Bits of half a byte, by plane already multiplied by what the plane counts. A byte of one
+     * vector adds up to 8 * 15 = 120 at most, so two vectors fit in a byte. */
+    const __m256i counts = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const __m256i low = _mm256_set1_epi8(15);
+    const size_t whole = words / 8 * 8;
+    for (size_t row = 0; row < rows; row++, signs += words) {
+        __m256i total = _mm256_setzero_si256();
+        for (size_t word = 0; word < whole; word += 8) {
+            const __m256i a = _mm256_loadu_si256((const __m256i *)(signs + word));
+            const __m256i b = _mm256_loadu_si256((const __m256i *)(signs + word + 4));
+            __m256i bytes = _mm256_setzero_si256(), table = counts;
+            for (int plane = 0; plane < PLANES; plane++) {
+                const uint64_t *at = q->planes + plane * words + word;
+                const __m256i c = _mm256_xor_si256(a, _mm256_loadu_si256((const __m256i *)at));
+                const __m256i d = _mm256_xor_si256(b, _mm256_loadu_si256((const __m256i *)(at + 4)));
+                const __m256i c_high = _mm256_and_si256(_mm256_srli_epi16(c, 4), low);
+                const __m256i d_high = _mm256_and_si256(_mm256_srli_epi16(d, 4), low);
+                const __m256i e = _mm256_add_epi8(
+                    _mm256_shuffle_epi8(table, _mm256_and_si256(c, low)),
+                    _mm256_shuffle_epi8(table, c_high));
+                const __m256i f = _mm256_add_epi8(
+                    _mm256_shuffle_epi8(table, _mm256_and_si256(d, low)),
+                    _mm256_shuffle_epi8(table, d_high));
+                bytes = _mm256_add_epi8(bytes, _mm256_add_epi8(e, f));
+                table = _mm256_add_epi8(table, table);
+            }
+            total = _mm256_add_epi64(total, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+        }
+        __m128i sum = _mm_add_epi64(_mm256_castsi256_si128(total),
+                                    _mm256_extracti128_si256(total, 1));
+        sum = _mm_add_epi64(sum, _mm_unpackhi_epi64(sum, sum));
+        out[row] = _mm_cvtsi128_si32(sum) + flips_row(signs, whole, words, q);
+    }
 }
 
 /* Sums of the 16 lanes of each of 16 vectors. */
@@ -249,7 +286,23 @@ __attribute__((target("arch=armv8.2-a+dotprod"))) static void flips_neon(const u
                                                                          size_t words, size_t rows,
                                                                          const Query *q,
                                                                          int32_t *out) {
-    flips_plain(signs, words, rows, q, out);
+    const size_t whole = words / 4 * 4;
+    for (size_t row = 0; row < rows; row++, signs += words) {
+        uint16x8_t total = vdupq_n_u16(0);
+        for (size_t word = 0; word < whole; word += 4) {
+            const uint8x16_t a = vld1q_u8((const uint8_t *)(signs + word));
+            const uint8x16_t b = vld1q_u8((const uint8_t *)(signs + word + 2));
+            uint8x16_t bytes = vdupq_n_u8(0); /* at most 2 vectors * 8 bits * 15 = 240 */
+            for (int plane = PLANES - 1; plane >= 0; plane--) {
+                const uint8_t *at = (const uint8_t *)(q->planes + plane * words + word);
+                const uint8x16_t c = vcntq_u8(veorq_u8(a, vld1q_u8(at)));
+                const uint8x16_t d = vcntq_u8(veorq_u8(b, vld1q_u8(at + 16)));
+                bytes = vaddq_u8(vaddq_u8(bytes, bytes), vaddq_u8(c, d));
+            }
+            total = vpadalq_u8(total, bytes);
+        }
+        out[row] = (int32_t)vaddlvq_u16(total) + flips_row(signs, whole, words, q);
+    }
 }
 
 #endif
@@ -289,20 +342,25 @@ INLINE size_t scan_codes(const Part *part, uint32_t index, uint32_t first, uint3
     return count;
 }
 
+/* Standard deviation of an estimate in units of the row's factor; `spread` is 1 - a^2. */
+INLINE float deviation(const Query *q, float spread) {
+    const float size = 64.0f * (float)q->words;
+    const float noise = q->length * q->length * spread * size / (size - 1);
+    return sqrtf(noise + q->plane_error * q->plane_error);
+}
+
 /* The same after a look at the rows' sign bits; `passed` is how many of them it left. */
 INLINE size_t scan_signs(const Part *part, uint32_t index, uint32_t first, uint32_t rows,
                          const Query *q, float need, Survivor *out, Dots *dots, Flips *flips,
                          size_t *passed) {
     int32_t flip[BLOCK];
     uint32_t kept[BLOCK];
+    float centres[BLOCK];
     flips(part->signs + (size_t)first * q->words, q->words, rows, q, flip);
     /* r.r_q is about f.(D/2.(2^P - 1).step - step.flips), within k.f.deviation. */
     const float size = 64.0f * (float)q->words;
-    const float noise = q->length * part->spread_max;
-    const float deviation =
-        sqrtf(noise * noise * size / (size - 1) + q->plane_error * q->plane_error);
-    const float most =
-        0.5f * size * (float)((1 << PLANES) - 1) * q->step + q->deviations * deviation;
+    const float half = 0.5f * size * (float)((1 << PLANES) - 1) * q->step;
+    const float most = half + q->deviations * deviation(q, part->spread_max * part->spread_max);
     const float lenient = need - q->rounding;
     const float *factor = part->factor + first, *offset = part->offset + first;
     size_t count = 0;
@@ -314,15 +372,30 @@ INLINE size_t scan_signs(const Part *part, uint32_t index, uint32_t first, uint3
         if (!any) continue;
         for (uint32_t i = from; i < to; i++)
             if (factor[i] * (most - q->step * (float)flip[i]) + offset[i] >= lenient) {
-                kept[count++] = first + i;
-                const int8_t *codes = part->codes + (size_t)(first + i) * q->stride;
-                for (size_t byte = 0; byte < q->stride; byte += 64)
-                    __builtin_prefetch(codes + byte);
+                kept[count] = first + i;
+                centres[count++] = factor[i] * (half - q->step * (float)flip[i]) + offset[i];
+                __builtin_prefetch(part->error + first + i);
+                __builtin_prefetch(part->norm + first + i);
             }
     }
     *passed = count;
-    size_t found = 0;
+    /* Then each row by its own spread: 1 - a^2 with a = |r| / (f sqrt(D)), |r| >= h - e. */
+    size_t near = 0;
     for (size_t i = 0; i < count; i++) {
+        const uint32_t row = kept[i];
+        const float least = part->norm[row] - part->error[row];
+        const float length = least > 0 ? least / part->factor[row] : 0;
+        const float spread = 1 - length * length / size;
+        const float doubt =
+            q->deviations * part->factor[row] * deviation(q, spread > 0 ? spread : 0);
+        if (!(centres[i] + doubt >= lenient)) continue;
+        kept[near++] = row;
+        __builtin_prefetch(part->scale + row);
+        for (size_t byte = 0; byte < q->stride; byte += 64)
+            __builtin_prefetch(part->codes + (size_t)row * q->stride + byte);
+    }
+    size_t found = 0;
+    for (size_t i = 0; i < near; i++) {
         int32_t dot;
         dots(part->codes + (size_t)kept[i] * q->stride, q->stride, 1, q, &dot);
         found += bounded(part, kept[i], dot, q, need, index, out + found);
@@ -367,7 +440,8 @@ INLINE float score(const float *row, const double *probe, size_t dimension) {
     double lanes[LANES] = {0};
     size_t i = 0;
     for (; i + LANES <= dimension; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) lanes[lane] += (double)row[i + lane] * probe[i + lane];
+        for (int lane = 0; lane < LANES; lane++)
+            lanes[lane] += (double)row[i + lane] * probe[i + lane];
     for (int lane = 0; i + lane < dimension; lane++)
         lanes[lane] += (double)row[i + lane] * probe[i + lane];
     for (int half = LANES / 2; half; half /= 2)
@@ -392,15 +466,20 @@ INLINE void score_all(const float *const *rows, size_t count, const double *prob
 INLINE void encode_row(const float *row, const float *centre, const Columns *to, size_t at) {
     const size_t dimension = to->dimension;
     float rest[DIMENSION_MAX] __attribute__((aligned(64)));
-    float peak = 0, square = 0;
+    float peak, square = 0;
     double offset = 0;
-#pragma omp simd reduction(max : peak) reduction(+ : offset)
+    uint32_t most = 0;
+#pragma omp simd reduction(max : most) reduction(+ : offset)
     for (size_t i = 0; i < dimension; i++) {
-        const float r = row[i] - centre[i], size = fabsf(r);
-        rest[i] = r;
-        peak = size > peak ? size : peak;
+        rest[i] = row[i] - centre[i];
         offset += (double)row[i] * (double)centre[i];
+        /* Without their signs, floats sort as their bits do, and integers have no NaN. */
+        uint32_t bits;
+        memcpy(&bits, &rest[i], sizeof bits);
+        bits &= 0x7fffffff;
+        most = bits > most ? bits : most;
     }
+    memcpy(&peak, &most, sizeof peak);
     const int flat = !(peak > 1e-28f); /* too short to have levels: all codes are 0 */
     const float scale = flat ? 1 : peak / 127, levels = flat ? 0 : 127 / peak;
     const float whole = 12582912.0f; /* 1.5 x 2^23: adding it rounds to the nearest integer */

@@ -21,6 +21,12 @@ static float noise(void) {
     return (float)(state >> 8) / 8388608.0f - 1;
 }
 
+static uint64_t bits(void) {
+    uint64_t word = 0;
+    for (int i = 0; i < 64; i++) word = word << 1 | (noise() > 0);
+    return word;
+}
+
 static void *some(size_t length) { return calloc(1, length ? length : 1); }
 
 /* A gallery of two extents of `most` rows and one less, searched for its own first row. */
@@ -122,7 +128,38 @@ static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
     free(centre), free(flips), free(codes), free(rotated), free(planes), free(out);
 }
 
+/* Each instruction set counts flips in its own way. */
+static void try_flips(Flips *flips, size_t words) {
+    const size_t rows = 37;
+    uint64_t *signs = some(8 * rows * words), *planes = some(8 * PLANES * words);
+    int32_t *expected = some(4 * rows), *counted = some(4 * rows);
+    for (int round = 0; round < 3; round++) {
+        /* At random, then all bits different, where the counts are as large as they can be. */
+        for (size_t i = 0; i < rows * words; i++)
+            signs[i] = round ? ~0ull : bits();
+        for (size_t i = 0; i < PLANES * words; i++)
+            planes[i] = round ? 0 : bits();
+        const Query q = {.planes = planes, .words = words};
+        flips_any(signs, words, rows, &q, expected);
+        flips(signs, words, rows, &q, counted);
+        CHECK(memcmp(expected, counted, 4 * rows) == 0);
+        CHECK(!round || expected[0] == (int32_t)(15 * 64 * words));
+    }
+    free(signs), free(planes), free(expected), free(counted);
+}
+
 int main(void) {
+    for (int set = 0; recollect_set_name(set); set++)
+        for (size_t words = 1; words <= 16; words++) {
+            const char *name = recollect_set_name(set);
+            (void)name;
+#if defined(__x86_64__)
+            if (!strcmp(name, "avx512-vnni")) try_flips(flips_avx512, words);
+            if (!strcmp(name, "avx2")) try_flips(flips_avx2, words);
+#elif defined(__aarch64__)
+            if (!strcmp(name, "neon-dotprod")) try_flips(flips_neon, words);
+#endif
+        }
     const uint32_t dimensions[] = {1, 17, 63, 64, 65, 128, 192, 512, 1024};
     const uint32_t rows[] = {1, 2, 15, 16, 17, 33, 256, 257, 600};
     int sets = 0;

@@ -95,12 +95,15 @@ def test_a_change_that_cannot_be_applied_leaves_everything_as_it_was():
 
 
 def test_the_excluded_id_gives_its_place_to_the_next():
-    arena, probe = filled(50), unit(50, 16)[7]
-    best = arena.search(SPACE, probe, count_max=3, score_min=-1)
+    arena, angles = filled(0, 2), np.linspace(0, 3, 50)
+    templates = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    arena.load(SPACE, ids(50), templates)
 
-    without = arena.search(SPACE, probe, count_max=2, score_min=-1, exclude=best[0].id)
+    nearest = [c.id for c in arena.search(SPACE, templates[0], count_max=3, score_min=-1)]
+    without = found(arena, templates[0], score_min=-1, exclude=nearest[0])
 
-    assert without == best[1:]
+    assert nearest == ids(3)
+    assert without == ids(10, first=1)
 
 
 def test_spaces_do_not_see_each_other():
