@@ -214,11 +214,13 @@ def stop(
 ) -> None:
     """Send SIGTERM with 200 calls in flight and 100 half-open connections.
 
-    Every call is answered, and the process is gone within 10 s. Exits 1 otherwise.
+    Every call is answered, well or with a busy refusal, and the process is gone within 10 s. Exits
+    1 otherwise. The queue is made long enough for all of them, so that the server has work to do.
     """
     from recollect.measure import load
 
-    with _target(pictures, None, pack, 0, seed, ["call_queue_max=256", *(other or [])]) as under:
+    patient = ["call_queue_max=256", "call_wait_max_s=60", *(other or [])]
+    with _target(pictures, None, pack, 0, seed, patient) as under:
         assert under.own is not None
         process = under.own.process
         where = urlsplit(under.client.url)

@@ -159,7 +159,7 @@ def test_arrivals_of_one_seed_are_the_same_and_as_many_as_the_rate():
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=40))
 def test_a_summary_is_counting_and_sorting(milliseconds):
-    outcomes = [Outcome(0.0, 0.0, ms / 1000, OK) for ms in milliseconds]
+    outcomes = [Outcome(0.0, ms / 2000, ms / 1000, OK) for ms in milliseconds]
     outcomes += [Outcome(0.0, 0.001, 0.004, "ThrottlingException"), Outcome(0, 0, 0, UNSENT)]
     got = load.summary(outcomes, 0.05)
     ordered = sorted(milliseconds)
