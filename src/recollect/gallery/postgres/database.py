@@ -101,7 +101,8 @@ class Sql:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.overdue_at: float | None = None
-        """When the statement that runs has taken too long; monotonic seconds."""
+        """When the statement that runs will have taken too long; monotonic seconds."""
+        self.was_cut = False
 
     def run(self, query: str, *values: Any) -> None:
         """Run a statement whose rows are of no interest."""
@@ -257,9 +258,8 @@ class Database:
                     with self._lend() as sql:
                         return work(sql)
                 except (psycopg.Error, _Lost) as error:
-                    if isinstance(error, _LostCommit) or not tries_left:
-                        raise
-                    if not isinstance(error, (_Lost, *INTERRUPTED)):
+                    hopeless = isinstance(error, (_LostCommit, _Silent)) or not tries_left
+                    if hopeless or not isinstance(error, (_Lost, *INTERRUPTED)):
                         raise
                 # So that two that met do not meet again.
                 time.sleep(random.uniform(0, 0.02))  # noqa: S311
@@ -272,6 +272,8 @@ class Database:
             yield
         except _LostCommit as error:
             raise InternalServerError(UNKNOWN) from error
+        except _Silent as error:
+            raise InternalServerError(SLOW) from error
         except _Lost as error:
             raise InternalServerError(UNREACHABLE) from error
         except (*INTERRUPTED, *BUSY) as error:
@@ -296,7 +298,7 @@ class Database:
                 if _is_lost(error, sql.connection):
                     sql.connection.close()
                     self._drop_idle()
-                    raise _Lost from error
+                    raise (_Silent if sql.was_cut else _Lost) from error
                 raise
             finally:
                 with self._lock:
@@ -338,11 +340,16 @@ class Database:
             with self._lock:
                 for sql in self._lent:
                     if sql.overdue_at is not None and sql.overdue_at < now:
+                        sql.was_cut = True
                         cut(sql.connection)
 
 
 class _Lost(Exception):
     """The connection broke; what ran on it had no effect."""
+
+
+class _Silent(_Lost):
+    """The server did not answer in time, and would hardly do so when asked again."""
 
 
 class _LostCommit(_Lost):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from recollect.gallery.ids import packed
-from recollect.gallery.postgres.tables import Tables
+from recollect.gallery.postgres.collections import Collections
 from recollect.gallery.rows import SCAN_ROWS, enrolled, missing, no_collection, raw_id, rounded
 from recollect.gallery.rows import face as face_of
 from recollect.gallery.store import Deletion
@@ -29,7 +29,7 @@ TEMPLATE: Final = (
 )
 
 
-class Faces(Tables):
+class Faces(Collections):
     """The tables `face` and `face_template`."""
 
     def add_faces(self, collection: Collection, enrolments: Sequence[Enrolment]) -> list[Face]:
@@ -151,6 +151,8 @@ class Faces(Tables):
         """See Store. Blocks come in the order of enrolment, of one moment, which lasts until the
         iterator is exhausted or closed. From here on this node follows the collection.
         """
+        # Before the picture is taken: what others commit in between is then delivered, too.
+        self._feed.follow(collection, self.sequence(collection))
         picture = self._scan(collection)
         sequence = cast("int", next(picture))
         return sequence, cast("Iterator[tuple[list[str], Templates]]", picture)
@@ -160,7 +162,6 @@ class Faces(Tables):
             row = sql.row("SELECT sequence FROM tally WHERE collection = %s", collection.key)
             if row is None:
                 raise no_collection(collection)
-            self._feed.follow(collection, row[0])
             yield row[0]
             query = "SELECT id, sealed FROM face_template WHERE collection = %s ORDER BY row"
             for block in sql.blocks(query, collection.key, size=SCAN_ROWS):

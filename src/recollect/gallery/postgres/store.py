@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from recollect.gallery import crypt
 from recollect.gallery.audit import Chain
 from recollect.gallery.postgres.changes import KEPT_S, Changes
-from recollect.gallery.postgres.collections import Collections
 from recollect.gallery.postgres.database import Database
 from recollect.gallery.postgres.feed import Feed
 from recollect.gallery.postgres.keys import Keys
@@ -29,7 +28,7 @@ FORGET_EVERY: Final = 30
 """Rounds of tending between two looks for what is too old to count."""
 
 
-class PostgresStore(Changes, Collections, Keys):
+class PostgresStore(Changes, Keys):
     """The Store protocol over a PostgreSQL that several nodes share.
 
     The database holds everything; templates, secrets and the keys of collections lie in it

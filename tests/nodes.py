@@ -1,0 +1,41 @@
+"""A node of a cluster as a server has it: a store, and an index that follows it."""
+
+import contextlib
+
+from enrolments import postgres_store, template
+from recollect.gallery.arena import Arena
+from recollect.gallery.gallery import Galleries
+
+
+class Node:
+    """Writes to the common store and searches its own index."""
+
+    def __init__(self, url, **more):
+        self.store = postgres_store(url, **more)
+        self.arena = Arena()
+        self.galleries = Galleries(self.store, self.arena, lambda _: None, at_first_use=True)
+        self.galleries.load()
+        self.seen = []
+        self.store.subscribe(self.seen.append)
+
+    def found(self, collection, number, *, kind="faces"):
+        """The ids that a search for a numbered face finds."""
+        best = self.galleries.search(
+            collection, template(number), count_max=9, score_min=0.999, kind=kind
+        )
+        return [candidate.id for candidate in best]
+
+    def close(self):
+        self.store.close()
+        self.arena.close()
+
+
+@contextlib.contextmanager
+def nodes(url, count=2, **more):
+    """Some nodes over one database."""
+    with contextlib.ExitStack() as stack:
+        made = []
+        for _ in range(count):
+            made.append(Node(url, **more))
+            stack.callback(made[-1].close)
+        yield made
