@@ -124,7 +124,9 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         packs = packs or load_packs(settings)
         arena = Arena(threads=settings.search_threads, kernel=settings.search_kernel)
         opened.callback(arena.close)
-        galleries = Galleries(store, arena, lambda name: packs[name].centre)
+        galleries = Galleries(
+            store, arena, lambda name: packs[name].centre, at_first_use=bool(settings.store)
+        )
         galleries.load()
         buckets = _buckets(settings, reads_max=max(1, threads - 1))
         opened.callback(buckets.close)
