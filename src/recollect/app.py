@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
+from prometheus_client import start_http_server
 from rich.console import Console
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -23,6 +25,8 @@ from recollect import __version__, telemetry, trail
 from recollect.gallery import crypt
 from recollect.gallery.arena import Arena
 from recollect.gallery.gallery import Galleries
+from recollect.gallery.retention import expire
+from recollect.gallery.sqlite import SQLiteStore
 from recollect.operations import collections, faces, images, search, tags, users
 from recollect.operations.service import Parts, Service
 from recollect.settings import SettingError, models_folder
@@ -50,6 +54,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("recollect")
 console = Console(stderr=True)
+
+RETENTION_TAG = "recollect:retention-days"
+RETENTION_EVERY_S = 60.0
 
 OPERATIONS: Mapping[str, Callable[[Service, Any], dict[str, Any]]] = {
     "AssociateFaces": users.associate_faces,
@@ -125,7 +132,10 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         arena = Arena(threads=settings.search_threads, kernel=settings.search_kernel)
         opened.callback(arena.close)
         galleries = Galleries(
-            store, arena, lambda name: packs[name].centre, at_first_use=bool(settings.store)
+            store,
+            arena,
+            lambda name: packs[name].centre if name in packs else None,
+            at_first_use=bool(settings.store),
         )
         galleries.load()
         buckets = _buckets(settings, reads_max=max(1, threads - 1))
@@ -158,6 +168,8 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         opened.callback(endpoint.close)
         checks = {"models": lambda: bool(packs), "index": galleries.ready}
         asgi = _routes(settings, endpoint, identify, checks, packs)
+        if isinstance(store, SQLiteStore):
+            opened.callback(_retention(store).set)
         decoder.ready()
         log.info(
             "built",
@@ -177,6 +189,8 @@ def run(settings: Settings) -> None:
     telemetry.configure_log(settings.log_level)
     _dump_no_core()
     server = build(settings)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, "127.0.0.1")
     try:
         serve(
             server.asgi,
@@ -185,6 +199,7 @@ def run(settings: Settings) -> None:
             server.limits,
             certificate=settings.tls_certificate,
             key=settings.tls_key,
+            trusted_proxies=tuple(p.strip() for p in settings.trusted_proxies.split(",") if p),
             on_started=lambda host, port: _announce(settings, host, port),
         )
     finally:
@@ -307,7 +322,16 @@ def _routes(
         "version": __version__,
         "no_auth": settings.no_auth,
         "default": packs[_default_pack(settings, packs)].version,
-        "packs": {pack.version: {"name": name} for name, pack in packs.items()},
+        "packs": {
+            pack.version: {
+                "name": name,
+                "anchors": [
+                    {"similarity": similarity, "fmr": fmr}
+                    for similarity, fmr in pack.false_match_rates
+                ],
+            }
+            for name, pack in packs.items()
+        },
     }
     described = openapi.document(__version__, (settings.path_prefix or "/",))
     routes: list[BaseRoute] = [
@@ -328,31 +352,34 @@ def _routes(
 
 
 def _buckets(settings: Settings, reads_max: int) -> Buckets:
-    return Buckets(
-        {
-            name: Bucket(
-                name=name,
-                endpoint=bucket.endpoint,
-                region=bucket.region,
-                access_key_id=bucket.access_key_id,
-                secret_access_key=bucket.secret_access_key,
-                path=Path(bucket.path) if bucket.path else None,
-            )
-            for name, bucket in settings.buckets.items()
-        },
-        deadline_s=settings.s3_deadline_s,
-        reads_max=reads_max,
-    )
+    try:
+        return Buckets(
+            {
+                name: Bucket(
+                    name=name,
+                    endpoint=bucket.endpoint,
+                    region=bucket.region,
+                    access_key_id=bucket.access_key_id,
+                    secret_access_key=bucket.secret_access_key,
+                    path=Path(bucket.path) if bucket.path else None,
+                )
+                for name, bucket in settings.buckets.items()
+            },
+            deadline_s=settings.s3_deadline_s,
+            reads_max=reads_max,
+        )
+    except ValueError as error:
+        raise SettingError(f"[s3.buckets]: {error}") from None
 
 
 def _default_pack(settings: Settings, packs: Mapping[str, ModelPack]) -> str:
-    """The pack of new collections: the one named, or the installed one of the highest version."""
+    """The pack of new collections: the one named, or the installed one of the highest rank."""
     if not packs:
         raise SettingError(
             f"no model pack in {models_folder(settings)}: run `recollect models setup`"
         )
     if settings.pack == "auto":
-        return max(packs, key=lambda name: float(packs[name].version))
+        return max(packs, key=lambda name: packs[name].rank)
     if settings.pack not in packs:
         raise SettingError(
             f"the model pack {settings.pack!r} is not installed; there are: {', '.join(packs)}"
@@ -388,6 +415,28 @@ def _announce(settings: Settings, host: str, port: int) -> None:
     console.print(f"recollect {__version__} serves {url}", highlight=False)
     if settings.console:
         console.print(f"Console: {url}/console/", highlight=False)
+
+
+def _retention(store: SQLiteStore) -> threading.Event:
+    """Delete what is older than its collection allows, until the event is set.
+
+    The tag `recollect:retention-days` of a collection says how old its faces may become.
+    """
+    closing = threading.Event()
+
+    def keep_on() -> None:
+        while not closing.wait(RETENTION_EVERY_S):
+            for collection in store.every_collection():
+                days = store.tags(collection).get(RETENTION_TAG, "")
+                if days.isdecimal() and not closing.is_set():
+                    expired = expire(store, collection, age_s=int(days) * 86_400.0)
+                    if expired:
+                        log.info(
+                            "expired", collection=collection.collection_id, faces=expired, days=days
+                        )
+
+    threading.Thread(target=keep_on, name="retention", daemon=True).start()
+    return closing
 
 
 def _dump_no_core() -> None:

@@ -56,6 +56,7 @@ class Settings:
     tls_certificate: Path | None = setting(None, "PEM file of the certificate chain; turns TLS on")
     tls_key: Path | None = setting(None, "PEM file of the certificate's private key")
     path_prefix: str = setting("", "Path in front of every route, such as /rekognition")
+    trusted_proxies: str = setting("", "Proxies whose X-Forwarded-For is believed, by commas")
     cors_origins: str = setting("", "Origins whose pages may call, separated by commas")
     console: bool = setting(True, "Serve the web console at /console/")
     metrics_port: int = setting(0, "Separate port of /metrics on localhost; 0 for none")
@@ -120,12 +121,15 @@ def load(
     Args:
         flags: values from the command line; None means not given.
         environ: the environment; settings stand in it as `RECOLLECT_NAME`.
-        config: a TOML file with the settings by name, and `[s3.buckets."NAME"]` tables.
+        config: a TOML file with the settings by name, and `[s3.buckets."NAME"]` tables;
+            where not given, the one that `RECOLLECT_CONFIG` names.
 
     Raises:
         SettingError: a name is unknown or a value is not of its type.
     """
     environ = os.environ if environ is None else environ
+    if config is None and environ.get("RECOLLECT_CONFIG"):
+        config = Path(environ["RECOLLECT_CONFIG"])
     document = _read(config) if config else {}
     buckets = _buckets(document.pop("s3", {}))
     known = {entry.name for entry in _declared()}

@@ -32,6 +32,8 @@ def test_a_backup_is_restored_without_what_was_deleted_since(serve, tmp_path):
     key.write_bytes((folder / "master.key").read_bytes())
     key.chmod(0o600)
     restored = json.loads(recollect("restore", first, "--data", tmp_path / "new", "--json"))
+    credentials = "root-credentials.json"
+    (tmp_path / "new" / credentials).write_bytes((folder / credentials).read_bytes())
     again = serve(data=tmp_path / "new")
 
     assert "master key" in refused

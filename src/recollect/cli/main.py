@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from recollect import __version__
-from recollect.cli import bench, intake, keys, measure, models
+from recollect.cli import bench, doctor, intake, keys, measure, models
+from recollect.cli import data as tending
 from recollect.settings import SettingError, load
 
 app = typer.Typer(
@@ -28,6 +29,12 @@ app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
 app.command("import")(intake.import_)
 app.command("search")(intake.search)
+app.command("backup")(tending.backup)
+app.command("restore")(tending.restore)
+app.command("check")(tending.check)
+app.command("doctor")(doctor.doctor)
+app.add_typer(tending.audit_app, name="audit")
+app.add_typer(tending.subject_app, name="subject")
 app.command("evaluate")(measure.evaluate)
 
 errors = Console(stderr=True)

@@ -23,6 +23,8 @@ err = Console(stderr=True)
 
 RECOMMENDED = "mobilefacenet"
 SETUP_TIMEOUT_S = 5.0
+GALLERIES = (1_000, 100_000, 10_000_000)
+"""Gallery sizes for which the meaning of a Similarity is spelt out."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
@@ -109,6 +111,10 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
             file: {"sha256": f.sha256, "licence": f.licence, "origin": f.origin}
             for file, f in manifest.files.items()
         },
+        "false_match_rates": [
+            {"similarity": similarity, "fmr": rate}
+            for similarity, rate in manifest.false_match_rates
+        ],
         "anchors": [
             {"score": score, "similarity": similarity}
             for score, similarity in zip(
@@ -121,11 +127,21 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
         return
     out.print(f"[bold]{manifest.name}[/], FaceModelVersion {manifest.model_version}")
     out.print(manifest.summary)
-    out.print(manifest.notice.strip(), style="yellow")
+    out.print(" ".join(manifest.notice.split()), style="yellow")
     files = Table("File", "Licence", "Origin", title="Files")
     for file, entry in manifest.files.items():
         files.add_row(file, entry.licence, entry.origin)
     out.print(files)
+    meaning = Table(
+        "Similarity",
+        "False match rate",
+        *(f"in {n:,} people" for n in GALLERIES),
+        title="False candidates to expect of one search, in a gallery of N strangers",
+    )
+    for similarity, rate in manifest.false_match_rates:
+        meaning.add_row(f"{similarity:g}", f"{rate:g}", *(f"{rate * n:,.3g}" for n in GALLERIES))
+    out.print(meaning)
+    out.print(f"Measured on {manifest.measured_on}.")
 
 
 @app.command(epilog="Example: recollect models pull mobilefacenet --accept-license")

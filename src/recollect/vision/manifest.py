@@ -9,6 +9,7 @@ import math
 import re
 import tomllib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -117,6 +118,8 @@ class Manifest:
     landmarks: LandmarksSpec
     embedding: EmbeddingSpec
     scale: SimilarityScale
+    false_match_rates: tuple[tuple[float, float], ...]
+    """Similarity and the false match rate measured there, rising."""
     bars: Mapping[str, Bar]
 
 
@@ -223,6 +226,7 @@ def parse(text: str) -> Manifest:
         return name
 
     embedding = _embedding(top.table("embedding"), file_of)
+    scale, rates = _similarity(top)
     manifest = Manifest(
         name=top.text("name", NAME),
         model_version=top.text("model_version", VERSION),
@@ -234,7 +238,8 @@ def parse(text: str) -> Manifest:
         detector=_detector(top.table("detector"), file_of),
         landmarks=_landmarks(top.table("landmarks"), file_of),
         embedding=embedding,
-        scale=_scale(top),
+        scale=scale,
+        false_match_rates=rates,
         bars=_bars(top.table("quality"), views_count=len(embedding.views)),
     )
     top.finish()
@@ -326,19 +331,29 @@ def _embedding(table: _Table, file_of: Callable[[str, str], str]) -> EmbeddingSp
     return spec
 
 
-def _scale(top: _Table) -> SimilarityScale:
+def _similarity(top: _Table) -> tuple[SimilarityScale, tuple[tuple[float, float], ...]]:
     table = top.table("similarity")
-    pairs: list[tuple[float, float]] = []
-    for row in table.rows("anchors"):
-        if not isinstance(row, list) or len(row) != 2:
-            raise PackError("manifest: similarity.anchors has to hold [score, similarity] pairs")
-        path = "similarity.anchors"
-        pairs.append((_number(row[0], -1, 1, path), _number(row[1], 0, 100, path)))
+    anchors = _pairs(table, "anchors", (-1, 1), (0, 100))
+    rates = _pairs(table, "false_match_rates", (0, 100), (0, 1))
     table.finish()
+    if not rates or any(a[0] >= b[0] or a[1] <= b[1] for a, b in pairwise(rates)):
+        raise PackError("manifest: similarity.false_match_rates have to fall as it rises")
     try:
-        return SimilarityScale.through(pairs)
+        return SimilarityScale.through(anchors), tuple(rates)
     except ValueError as error:
         raise PackError(f"manifest: {error}") from error
+
+
+def _pairs(
+    table: _Table, name: str, first: tuple[float, float], second: tuple[float, float]
+) -> list[tuple[float, float]]:
+    path = f"similarity.{name}"
+    pairs: list[tuple[float, float]] = []
+    for row in table.rows(name):
+        if not isinstance(row, list) or len(row) != 2:
+            raise PackError(f"manifest: {path} has to hold pairs of numbers")
+        pairs.append((_number(row[0], *first, path), _number(row[1], *second, path)))
+    return pairs
 
 
 def _bars(table: _Table, *, views_count: int) -> dict[str, Bar]:

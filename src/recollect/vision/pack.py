@@ -41,6 +41,10 @@ class ModelPack(Protocol):
     name: str
     version: str
     """Rekognition's FaceModelVersion."""
+    rank: int
+    """Among installed packs the highest is the default of new collections."""
+    false_match_rates: tuple[tuple[float, float], ...]
+    """Similarity and the false match rate measured there, rising."""
     dimension: int
     centre: Template
     """Mean template over many people, for the index; zeros where unknown. Not of unit length."""
@@ -86,6 +90,8 @@ class Pack:
         self.manifest = manifest
         self.name = manifest.name
         self.version = manifest.model_version
+        self.rank = manifest.rank
+        self.false_match_rates = manifest.false_match_rates
         self.dimension = manifest.embedding.dimension
         self.centre: Template = manifest.embedding.centre.astype(np.float32)
         self._search = search

@@ -157,4 +157,4 @@ def licences(name: str) -> str:
         f"{file}: {described.files[file].licence}, from {described.files[file].origin}"
         for file in catalogue.CATALOGUE[name]
     ]
-    return "\n".join([*lines, described.notice.strip()])
+    return "\n".join([*lines, " ".join(described.notice.split())])
