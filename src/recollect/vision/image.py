@@ -108,6 +108,8 @@ class Decoder:
         try:
             worker = self._idle.get(timeout=WAIT_S_MAX)
         except queue.Empty:
+            if self._closed:
+                raise RuntimeError("the decoder is closed") from None
             raise ThrottlingException from None
         try:
             yield worker
