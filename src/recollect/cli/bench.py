@@ -119,7 +119,7 @@ def serve(
             outcomes = asyncio.run(load.open_loop(under.client.url, under.calls, due))
             rows.append({"load": f"{factor:g} x capacity", **load.summary(outcomes, seconds)})
             _say(rows[-1])
-    _write(out / "serve", rows, memory, seed, faces)
+    _write(out / "serve", rows, rows[len(CLIENTS) :], memory, seed, faces)
 
 
 @app.command()
@@ -201,7 +201,7 @@ def overload(
             finished[5] >= FINISHED_MIN,
         ),
     ]
-    _write(out / "overload", rows, memory, seed, faces)
+    _write(out / "overload", rows, rows[1:3], memory, seed, faces)
     _conclude(checks)
 
 
@@ -374,9 +374,23 @@ def _conclude(checks: list[tuple[str, str, bool]]) -> None:
 
 
 def _write(
-    path: Path, rows: list[dict[str, Any]], memory: list[tuple[float, int]], seed: int, faces: int
+    path: Path,
+    rows: list[dict[str, Any]],
+    swept: list[dict[str, Any]],
+    memory: list[tuple[float, int]],
+    seed: int,
+    faces: int,
 ) -> None:
-    """Write a table of the loads, the memory over time, and a page of plots where there can be."""
+    """Write a table of the loads, the memory over time, and a page of plots where there can be.
+
+    Args:
+        path: of the files, without their suffix.
+        rows: all loads.
+        swept: those that were offered at rising rates, for the plots.
+        memory: seconds and bytes.
+        seed: of the run.
+        faces: strangers enrolled.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
@@ -395,24 +409,18 @@ def _write(
     except ImportError:
         err.print("No plots: pip install 'recollect[report]'")
         return
-    numbers = list(range(len(rows)))
+    offered = [row["offered_per_s"] for row in swept]
     shown = {
-        f"Latency, ms (0 to {numbers[-1]}: the loads in the table's order)": plots.lines(
-            "load",
-            "ms since due",
-            {
-                f"p{p}": (numbers, [row[f"p{p}_ms"] or float("nan") for row in rows])
-                for p in (50, 95, 99)
-            },
+        "Latency of calls answered well, from when they were due": plots.lines(
+            "calls offered a second",
+            "ms",
+            {name: (offered, [_ms(row, name) for row in swept]) for name in ("p50", "p95", "p99")},
             log_y=True,
         ),
-        "Goodput, calls a second": plots.lines(
-            "load",
-            "calls a second",
-            {
-                name: (numbers, [row[f"{name}_per_s"] for row in rows])
-                for name in ("offered", "goodput")
-            },
+        "Goodput": plots.lines(
+            "calls offered a second",
+            "calls answered well a second",
+            {"goodput": (offered, [_goodput(row) for row in swept])},
         ),
         "Memory of the server, MiB": plots.lines(
             "second",
