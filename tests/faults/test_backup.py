@@ -201,7 +201,7 @@ def test_a_collection_deleted_since_cannot_be_read_from_an_older_copy(store, tmp
         assert again.collection(ACCOUNT, "visitors") is None
         again.tend()
         with again._database.reading() as sql:
-            assert sql.row("SELECT count(*) FROM face_template") == (1,)
+            assert sql.row("SELECT count(*) FROM face") == (1,)
 
 
 def test_a_copy_needs_the_master_key_and_its_keyring(store, tmp_path):

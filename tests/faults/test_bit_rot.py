@@ -85,7 +85,7 @@ def test_a_damaged_page_fails_only_the_writes_that_meet_it(tmp_path):
         store.add_faces(visitors, [enrolment(n) for n in range(400)])
         # Where staff's templates lie.
         ((page,),) = store._database.writer.execute(
-            "SELECT min(pageno) FROM dbstat WHERE name = 'face_template' AND pagetype = 'leaf'"
+            "SELECT min(pageno) FROM dbstat WHERE name = 'face' AND pagetype = 'leaf'"
         )
     with (folder / "recollect.db").open("r+b") as file:
         file.seek((page - 1) * PAGE_BYTES + 4000)
@@ -107,7 +107,7 @@ def test_a_damaged_collection_is_named_and_the_others_are_served(whole, tmp_path
     with contextlib.closing(sqlite_store(folder)) as store:
         visitors = store.collection(ACCOUNT, "visitors")
         store._database.writer.execute(
-            "UPDATE face_template SET sealed = zeroblob(length(sealed)) WHERE row = ?",
+            "UPDATE face SET sealed = zeroblob(length(sealed)) WHERE row = ?",
             ((visitors.key << 36) + 5,),
         )
         galleries = Galleries(store, ExactArena(), lambda _: None)
@@ -135,15 +135,15 @@ def test_a_template_that_was_moved_is_refused(whole, tmp_path):
         staff, visitors = (store.collection(ACCOUNT, name) for name in ("staff", "visitors"))
         ours, theirs = (staff.key << 36) + 5, (visitors.key << 36) + 5
         write = store._database.writer.execute
-        sealed = dict(write("SELECT row, sealed FROM face_template").fetchall())
+        sealed = dict(write("SELECT row, sealed FROM face").fetchall())
 
         # The same face's template, from the other collection.
-        write("UPDATE face_template SET sealed = ? WHERE row = ?", (sealed[theirs], ours))
+        write("UPDATE face SET sealed = ? WHERE row = ?", (sealed[theirs], ours))
         with pytest.raises(Damaged, match=f"{ACCOUNT}/{staff.key}/"):
             list(store.scan(staff)[1])
 
         # Another face's template, from the same collection.
-        write("UPDATE face_template SET sealed = ? WHERE row = ?", (sealed[ours + 1], ours))
+        write("UPDATE face SET sealed = ? WHERE row = ?", (sealed[ours + 1], ours))
         with pytest.raises(Damaged, match=face_id(4).replace("-", "")):
             list(store.scan(staff)[1])
         with pytest.raises(Damaged):

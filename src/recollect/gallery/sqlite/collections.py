@@ -20,12 +20,10 @@ COLLECTION: Final = (
     "SELECT key, account, collection_id, pack, model_version, dimension, created_at FROM collection"
 )
 ERASE: Final = (
-    "DELETE FROM face_template WHERE row IN"
-    " (SELECT row FROM face_template WHERE row BETWEEN :first AND :last LIMIT :rows) RETURNING 1",
+    "DELETE FROM face WHERE row IN"
+    " (SELECT row FROM face WHERE row BETWEEN :first AND :last LIMIT :rows) RETURNING 1",
     "DELETE FROM user WHERE row IN"
     " (SELECT row FROM user WHERE row BETWEEN :first AND :last LIMIT :rows) RETURNING 1",
-    "DELETE FROM face WHERE collection = :key AND id IN"
-    " (SELECT id FROM face WHERE collection = :key LIMIT :rows) RETURNING 1",
     "DELETE FROM tag WHERE collection = :key RETURNING 1",
     "DELETE FROM once WHERE collection = :key RETURNING 1",
 )

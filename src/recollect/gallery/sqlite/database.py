@@ -43,6 +43,9 @@ SETTINGS: Final = {
     "wal_autocheckpoint": 0,
 }
 
+CARRY_MS_MAX: Final = 100
+"""Longest wait for readers when the log is cut off."""
+
 
 class Sql:
     """A connection, for SQL with question marks."""
@@ -139,10 +142,14 @@ class Database:
         """Carry the log into the file; true where all of it was, and the log is empty after
         TRUNCATE. Only for whoever holds the writer.
         """
+        # Writers wait meanwhile: a reader in the way is given little time, and another try later.
+        self.writer.set_busy_timeout(CARRY_MS_MAX)
         try:
             frames, carried = self.writer.wal_checkpoint(None, mode)
         except apsw.BusyError:
             return False
+        finally:
+            self.writer.set_busy_timeout(BUSY_MS_MAX)
         return bool(frames == carried)
 
     def copy(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Faces: what callers see of them, and apart from it the templates that a search sees."""
+"""Faces: what callers see of them, and the templates that a search sees."""
 
 from __future__ import annotations
 
@@ -22,16 +22,12 @@ FACE: Final = (
     "SELECT id, image_id, external_image_id, box_left, box_top, box_width, box_height, confidence,"
     " model_version, (SELECT user_id FROM user WHERE user.row = face.user) FROM face"
 )
-# Left to itself SQLite takes the primary key here and reads the whole collection.
-FACE_OF_IMAGE: Final = f"{FACE} INDEXED BY face_image WHERE collection = ? AND image_id = ?"
-TEMPLATE: Final = (
-    "SELECT face.id, sealed FROM face JOIN face_template USING (row)"
-    " WHERE collection = ? AND face.id = ?"
-)
+FACE_OF_IMAGE: Final = f"{FACE} WHERE collection = ? AND image_id = ?"
+TEMPLATE: Final = "SELECT id, sealed FROM face WHERE collection = ? AND id = ?"
 
 
 class Faces(Tables):
-    """The tables `face` and `face_template`."""
+    """The table `face`."""
 
     def add_faces(self, collection: Collection, enrolments: Sequence[Enrolment]) -> list[Face]:
         """See Store."""
@@ -47,7 +43,7 @@ class Faces(Tables):
             sql = transaction.sql
             _, _, row = self._numbers(sql, collection)
             known = self._known(sql, collection, images)
-            faces, face_rows, template_rows, added = [], [], [], []
+            faces, rows, added = [], [], []
             for enrolment, face_id, image_id, template in zip(
                 enrolments, ids, images, sealed, strict=True
             ):
@@ -55,11 +51,11 @@ class Faces(Tables):
                 if place not in known:
                     row += 1
                     known[place] = face = enrolment.face
-                    face_rows.append(
+                    rows.append(
                         (
+                            row,
                             collection.key,
                             face_id,
-                            row,
                             image_id,
                             face.external_image_id,
                             *face.box,
@@ -67,17 +63,15 @@ class Faces(Tables):
                             face.model_version,
                             enrolment.weight,
                             enrolled_at,
+                            template,
                         )
                     )
-                    template_rows.append((row, face_id, template))
                     added.append((face.face_id, enrolment.template))
                 faces.append(known[place])
             if added:
                 sql.each(
-                    "INSERT INTO face VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                    face_rows,
+                    "INSERT INTO face VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)", rows
                 )
-                sql.each("INSERT INTO face_template VALUES (?, ?, ?)", template_rows)
                 count = len(added)
                 self._changed(transaction, collection, faces=count, rows=count, faces_added=added)
             return faces
@@ -127,11 +121,10 @@ class Faces(Tables):
             deleted = [i for i in found if i not in owned]
             if deleted:
                 raw = [raw_id(i) for i in deleted]
-                rows = sql.each(
-                    "DELETE FROM face WHERE collection = ? AND id = ? RETURNING row",
+                sql.each(
+                    "DELETE FROM face WHERE collection = ? AND id = ?",
                     [(collection.key, i) for i in raw],
                 )
-                sql.each("DELETE FROM face_template WHERE row = ?", rows)
                 self._erase(sql, uid, "face", raw)
                 self._changed(transaction, collection, faces=-len(deleted), faces_removed=deleted)
             return Deletion(tuple(deleted), missing(face_ids, found), owned)
@@ -140,10 +133,10 @@ class Faces(Tables):
 
     def faces_older_than(self, collection: Collection, age_s: float, *, limit: int) -> list[str]:
         """FaceIds of faces enrolled longer ago than `age_s`; reads the whole collection."""
-        query = "SELECT id FROM face WHERE collection = ? AND enrolled_at < ? LIMIT ?"
+        query = "SELECT id FROM face WHERE row BETWEEN ? AND ? AND enrolled_at < ? LIMIT ?"
         with self._database.reading() as sql:
             self._numbers(sql, collection)
-            rows = sql.rows(query, collection.key, self._clock() - age_s, limit)
+            rows = sql.rows(query, *rows_of(collection.key), self._clock() - age_s, limit)
         return [unpacked(face_id) for (face_id,) in rows]
 
     def face_templates(
@@ -166,7 +159,7 @@ class Faces(Tables):
         with self._database.reading() as sql:
             yield self._numbers(sql, collection)[1]
             rows = sql.stream(
-                "SELECT id, sealed FROM face_template WHERE row BETWEEN ? AND ? ORDER BY row",
+                "SELECT id, sealed FROM face WHERE row BETWEEN ? AND ? ORDER BY row",
                 *rows_of(collection.key),
             )
             while block := list(islice(rows, SCAN_ROWS)):

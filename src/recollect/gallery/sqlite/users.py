@@ -237,8 +237,7 @@ class Users(Faces):
         )
         ((key,),) = sql.rows("SELECT key FROM user WHERE row = ?", user)
         rows = sql.rows(
-            "SELECT face.id, sealed, weight FROM face JOIN face_template USING (row)"
-            " WHERE user = ? ORDER BY face.id",
+            "SELECT id, sealed, weight FROM face WHERE user = ? ORDER BY id",
             user,
         )
         change: dict[str, Any]

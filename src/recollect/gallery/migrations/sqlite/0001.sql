@@ -12,17 +12,19 @@ CREATE TABLE collection (
   sequence INTEGER NOT NULL DEFAULT 0, -- of its last change
   face_count INTEGER NOT NULL DEFAULT 0,
   user_count INTEGER NOT NULL DEFAULT 0,
-  row_count INTEGER NOT NULL DEFAULT 0, -- rows ever made for it, in face_template and user
+  row_count INTEGER NOT NULL DEFAULT 0, -- rows ever made for it, in face and user
   UNIQUE (account, collection_id)
 ) STRICT;
 
 -- Deleted collections whose rows are still being erased, a slice at a time.
 CREATE TABLE doomed (collection INTEGER PRIMARY KEY, uid BLOB NOT NULL) STRICT;
 
+-- row = collection << 36 | running number: the faces of a collection lie together and in the order
+-- in which they came, so that reading them all is one pass and adding some is an append.
 CREATE TABLE face (
+  row INTEGER PRIMARY KEY,
   collection INTEGER NOT NULL,
   id BLOB NOT NULL,
-  row INTEGER NOT NULL, -- of its template
   image_id BLOB NOT NULL,
   external_image_id TEXT,
   box_left REAL NOT NULL,
@@ -34,22 +36,15 @@ CREATE TABLE face (
   weight REAL NOT NULL,
   enrolled_at INTEGER NOT NULL,
   user INTEGER, -- row of the user it belongs to
-  PRIMARY KEY (collection, id)
-) STRICT, WITHOUT ROWID;
+  sealed BLOB NOT NULL -- template
+) STRICT;
 
+CREATE UNIQUE INDEX face_id ON face (collection, id);
 CREATE INDEX face_image ON face (collection, image_id);
 CREATE INDEX face_user ON face (user, id) WHERE user IS NOT NULL;
 
--- row = collection << 36 | running number: a collection's templates lie together and in the order
--- in which they came, so that reading them all is one pass and adding some is an append.
-CREATE TABLE face_template (
-  row INTEGER PRIMARY KEY,
-  id BLOB NOT NULL,
-  sealed BLOB NOT NULL
-) STRICT;
-
 CREATE TABLE user (
-  row INTEGER PRIMARY KEY, -- as in face_template
+  row INTEGER PRIMARY KEY, -- as in face
   collection INTEGER NOT NULL,
   key BLOB NOT NULL,
   user_id TEXT NOT NULL,
