@@ -194,6 +194,28 @@ def test_a_node_that_fell_behind_reads_the_collection_anew(url, monkeypatch, lat
         assert [change.missed for change in there.seen] == [True, False]
 
 
+def test_a_node_ahead_of_a_primary_that_lost_writes_reads_the_collection_anew(pair, url):
+    """As after a failover to a standby that was behind."""
+    here, there = pair
+    staff = collection(here.store)
+    here.store.add_faces(staff, [enrolment(1)])
+    here.store.add_faces(staff, [enrolment(2)])
+    assert there.found(staff, 2) == here.found(staff, 2) == [face_id(2)]
+
+    ask(
+        url,
+        "WITH a AS (UPDATE tally SET sequence = 1, row_count = 1, face_count = 1),"
+        " b AS (DELETE FROM change WHERE sequence = 2), c AS (DELETE FROM face WHERE row = 2)"
+        " DELETE FROM face_template WHERE row = 2",
+    )
+
+    eventually(lambda: all(node.seen and node.seen[-1].missed for node in pair))
+    assert there.found(staff, 2) == here.found(staff, 2) == []
+    assert there.found(staff, 1) == here.found(staff, 1) == [face_id(1)]
+    there.store.add_faces(staff, [enrolment(3)])
+    assert there.found(staff, 3) == here.found(staff, 3) == [face_id(3)]
+
+
 def test_what_changes_while_a_collection_is_read_is_not_lost(pair, monkeypatch):
     here, there = pair
     staff = collection(here.store)

@@ -1,0 +1,52 @@
+"""Two servers over one PostgreSQL, before an unmodified boto3: what one does the other sees."""
+
+import pytest
+
+import postgres_server
+from toys import picture
+
+
+@pytest.fixture(scope="module")
+def pair(serve, tmp_path_factory):
+    # The servers outlive this module, and so does what they stand on.
+    url = as_url(postgres_server.SESSION.enter_context(postgres_server.schema()))
+    folder = tmp_path_factory.mktemp("shared")
+    # Both have the master key and the root key of this folder, as two machines would.
+    return [serve(store=url, data=folder).client() for _ in range(2)]
+
+
+def as_url(conninfo):
+    from psycopg.conninfo import conninfo_to_dict
+
+    fields = conninfo_to_dict(conninfo)
+    database = fields.pop("dbname")
+    more = "&".join(f"{name}={value.replace('=', '%3D')}" for name, value in fields.items())
+    return f"postgresql:///{database}?{more}"
+
+
+def test_a_face_enrolled_at_one_server_is_found_and_deleted_at_the_other(pair):
+    here, there = pair
+    here.create_collection(CollectionId="staff")
+    (face,) = here.index_faces(
+        CollectionId="staff", Image={"Bytes": picture(1)}, ExternalImageId="anna"
+    )["FaceRecords"]
+    face_id = face["Face"]["FaceId"]
+
+    search = {"CollectionId": "staff", "Image": {"Bytes": picture(1)}}
+    for client in pair:
+        (match,) = client.search_faces_by_image(**search)["FaceMatches"]
+        assert match["Face"]["FaceId"] == face_id
+
+    assert there.delete_faces(CollectionId="staff", FaceIds=[face_id])["DeletedFaces"] == [face_id]
+    for client in pair:
+        assert client.search_faces_by_image(**search)["FaceMatches"] == []
+
+    for number in range(3):
+        here.create_user(CollectionId="staff", UserId=f"user-{number}")
+    first = here.list_users(CollectionId="staff", MaxResults=2)
+    rest = there.list_users(CollectionId="staff", MaxResults=2, NextToken=first["NextToken"])
+    assert len(first["Users"] + rest["Users"]) == 3
+
+    here.delete_collection(CollectionId="staff")
+    with pytest.raises(there.exceptions.ResourceNotFoundException):
+        there.search_faces_by_image(**search)
