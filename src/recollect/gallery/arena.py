@@ -160,6 +160,8 @@ class Arena:
         with gallery.reading() as view:
             wanted = count_max + (exclude is not None)
             rows = self._scanner.survivors(view, query, wanted, score_min)
+            if not len(rows):
+                return []
             ids = self._kernel.ids(view, rows)
             if self._templates is None:
                 scores = self._kernel.scores(view, rows, query)

@@ -208,7 +208,9 @@ def mapped(length_bytes: int) -> Bytes:
     It begins on a huge page, takes memory only where it is written, and is given back with the
     last array that looks at it.
     """
-    memory = mmap.mmap(-1, length_bytes + HUGE_PAGE_BYTES)
+    # Private: memory shared with child processes is file memory and gets no huge pages.
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    memory = mmap.mmap(-1, length_bytes + HUGE_PAGE_BYTES, flags=flags)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     whole = np.frombuffer(memory, np.uint8)

@@ -190,6 +190,45 @@ def test_rows_that_were_given_back_belong_to_nobody():
     assert not any(shelf._free.values())
 
 
+def test_an_arena_without_templates_asks_for_the_few_it_has_to_score():
+    everyone = dict(zip(ids(2000), unit(2000, 64), strict=True))
+    asked = []
+
+    def templates(space, face_ids):
+        assert space == SPACE
+        asked.extend(face_ids)
+        return np.stack([everyone[face_id] for face_id in face_ids])
+
+    arena = filled(2000, 64, templates=templates)
+    for sequence, first in enumerate(range(0, 1500, 100), 1):
+        arena.publish(SPACE, sequence, [], ids(100, first))
+    probe = everyone[ids(1, 1700)[0]]
+
+    left = ids(500, 1500)
+    expected = exact.search(
+        left, np.stack([everyone[i] for i in left]), probe, count_max=9, score_min=0.3
+    )
+    assert arena.search(SPACE, probe, count_max=9, score_min=0.3) == expected
+    assert len(asked) < 20
+    assert arena.search(SPACE, probe, count_max=9, score_min=1.1) == []
+    assert arena._shelves[64].layout.row_bytes() == 64 + 16 + 16
+
+
+def test_a_face_that_the_truth_has_deleted_meanwhile_is_no_answer():
+    everyone = unit(3, 16)
+
+    def templates(space, face_ids):
+        rows = np.stack([everyone[ids(3).index(face_id)] for face_id in face_ids])
+        rows[[face_id == ids(3)[1] for face_id in face_ids]] = np.nan
+        return rows
+
+    arena = filled(3, templates=templates)
+
+    answers = found(arena, everyone[1], score_min=-1)
+
+    assert sorted(answers) == [ids(3)[0], ids(3)[2]]
+
+
 def hammer(steps, workers=8):
     """Insert, delete and search from many threads; count answers that were stale or ghosts."""
     dimension = 32

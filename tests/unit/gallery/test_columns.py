@@ -1,10 +1,18 @@
 import itertools
+from pathlib import Path
 
 import hypothesis.strategies as st
-import numpy as np
+import pytest
 from hypothesis import given, settings
 
-from recollect.gallery.columns import CHUNK_ROWS, EXTENT_ROWS_MIN, HUGE_PAGE_BYTES, Layout, Shelf
+from recollect.gallery.columns import (
+    CHUNK_ROWS,
+    EXTENT_ROWS_MIN,
+    HUGE_PAGE_BYTES,
+    Layout,
+    Shelf,
+    mapped,
+)
 
 sizes = st.sampled_from([1, 50, 64, 65, 500, 4096, 30_000, CHUNK_ROWS, 10**6])
 
@@ -47,6 +55,20 @@ def test_columns_begin_on_huge_pages():
     assert all(column.ctypes.data % HUGE_PAGE_BYTES == 0 for column in extent.chunk.columns)
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells")
+def test_columns_are_private_memory_since_only_that_gets_huge_pages():
+    memory = mapped(HUGE_PAGE_BYTES)
+    address = memory.ctypes.data
+
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, end = (int(word, 16) for word in line.split()[0].split("-"))
+        if first <= address < end:
+            assert line.split()[1] == "rw-p"
+            break
+    else:
+        pytest.fail("the memory is not mapped")
+
+
 def test_a_row_takes_what_its_columns_take():
     for layout in (Layout(128), Layout(512, keeps_signs=True), Layout(100, keeps_templates=False)):
         columns = Shelf(layout).take(1).chunk.columns
@@ -54,4 +76,3 @@ def test_a_row_takes_what_its_columns_take():
 
     assert Layout(128, keeps_templates=False).row_bytes() == 160
     assert Layout(512, keeps_templates=False, keeps_signs=True).row_bytes() == 612
-    assert np.float32().nbytes == 4
