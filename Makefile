@@ -1,5 +1,5 @@
 # demo, serve, test: each sets up .venv by itself; Python 3.11+, make and PyPI are enough.
-.PHONY: help demo serve test check setup models embedded lint docs torture bench lock
+.PHONY: help demo serve test check setup models embedded lint docs torture browser lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ help:
 	@echo "make demo     the main job on a real photograph, through an unmodified boto3"
 	@echo "make serve    set up and serve on http://127.0.0.1:8080, data in ./data"
 	@echo "make test     what CI runs: format, lint, types, arrows, tests"
-	@echo "make torture  the long fault tests; make bench  the published figures"
+	@echo "make browser  the console in Chromium; make torture  the long tests"
 
 $(STAMP): requirements-dev.lock pyproject.toml hatch_build.py src/recollect/gallery/_scan.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -37,7 +37,12 @@ serve: models
 
 test: check
 check: embedded lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/browser
+	@test -z "$$CI" || $(MAKE) --no-print-directory browser
+
+# Playwright keeps an event loop, so its tests have a process of their own.
+browser: embedded
+	@$(BIN)/python -m pytest tests/browser
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
