@@ -15,9 +15,7 @@ DIMENSIONS = [8, 128, 512, 2048]
 def sealed(store):
     """The sealed templates that the database holds, by face."""
     with store._database.reading() as sql:
-        return {
-            bytes(i): bytes(blob) for i, blob in sql.rows("SELECT id, sealed FROM face")
-        }
+        return {bytes(i): bytes(blob) for i, blob in sql.rows("SELECT id, sealed FROM face")}
 
 
 def pages(store):
