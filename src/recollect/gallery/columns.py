@@ -25,6 +25,7 @@ Bytes = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]
 Words = npt.NDArray[np.uint64]
+AnyColumn = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Chunk:
         if layout.keeps_templates:
             self.templates = raw[-1].view(np.float32).reshape(CHUNK_ROWS, layout.dimension)
 
-        self.columns: list[npt.NDArray[Any]] = [
+        self.columns: list[AnyColumn] = [
             column
             for column in (
                 *(self.codes, self.scale, self.offset, self.error, self.norm, self.ids),

@@ -13,7 +13,7 @@ from recollect.gallery.codes import Widest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from recollect.gallery.columns import Extent
+    from recollect.gallery.columns import AnyColumn, Extent
 
 DESCRIPTION = struct.Struct("@10QI3f")
 """`Part` in `_scan.c`."""
@@ -58,6 +58,11 @@ class Part:
             np.arange(self.rows) if self.dead is None else np.flatnonzero(~self.dead[: self.rows])
         )
 
+    def live_columns(self) -> list[AnyColumn]:
+        """Copies of all columns of the rows that are not deleted."""
+        live = self.extent.start + self.live()
+        return [column[live] for column in self.extent.chunk.columns]
+
     def longer(self, count: int, widest: Widest) -> Part:
         """The same with `count` more rows, which have been written."""
         return Part(
@@ -94,11 +99,14 @@ class Span(NamedTuple):
 class View:
     """The parts of a space that one search sees from beginning to end."""
 
-    __slots__ = ("_descriptions", "parts", "rows", "version")
+    __slots__ = ("_descriptions", "parts", "rows", "sequence", "version")
 
-    def __init__(self, version: int, parts: Sequence[Part]) -> None:
+    def __init__(self, version: int, parts: Sequence[Part], sequence: int) -> None:
         self.version = version
+        """Rises with every view of the space."""
         self.parts = tuple(parts)
+        self.sequence = sequence
+        """The last change of the truth that it shows."""
         self.rows = sum(part.rows for part in parts)
         self._descriptions = b""
 

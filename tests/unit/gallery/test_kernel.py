@@ -69,7 +69,7 @@ def test_bounds_are_as_wide_as_cauchy_and_schwarz_demand(name, rows, probe, cent
     centre = Centre.of(None if centre is None else unit(centre), 70)
     extent = Shelf(Layout(70)).take(1)
     widest = coder.encode(templates, centre, extent.chunk, slice(0, len(templates)))
-    view = View(1, [Part(extent, len(templates), widest=widest)])
+    view = View(1, [Part(extent, len(templates), widest=widest)], sequence=0)
     survivors = Survivors(4096, -10.0, len(templates))
     (span,) = view.spans(100)
 
