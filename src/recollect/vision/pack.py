@@ -209,10 +209,10 @@ class Pack:
         )
         found = self._search.at_another_turn(image, row)
         other = self._face(image, found) if len(found) else None
-        if other is None:
+        # Either alone is fooled: a chance find beside an upright face may please one of them.
+        if other is None or other.confidence <= face.confidence:
             return face
         (embedded,) = self._embed(image, [other])
-        # The views agree where the points are in place: they decide, not the detector.
         return max(face, embedded, key=lambda f: f.mirror_score or -1.0)
 
 

@@ -101,15 +101,22 @@ def test_points_out_of_place_are_noticed_by_the_views_and_put_right(pack, hopper
     left, top, width, height = np.array(right.box) * [600, 512, 600, 512]
     # As if the face stood upright in its box: what a detector says of a face that it mistakes.
     template = pack.manifest.embedding.points_px / 150
-    wrong = replace(
-        right, points=template * [width, height] + [left, top], turn=0, confidence=99.99
-    )
+    wrong = replace(right, points=template * [width, height] + [left, top], turn=0, confidence=99.9)
 
     (found,) = pack.embed(lying, [wrong])
 
     assert pack._embed(lying, [wrong])[0].mirror_score < pack.manifest.embedding.doubt_below
     assert found.turn == right.turn == 3
     assert score(found, pack.largest_face(hopper, "NONE")) > 0.99
+
+
+def test_an_upright_face_keeps_its_place_beside_a_chance_find(pack, hopper, monkeypatch):
+    (face,) = pack.faces(hopper)
+    chance = pack._search.largest(hopper)
+    chance = replace(chance, turns=chance.turns + 1, scores=chance.scores - 0.01)
+    monkeypatch.setattr(pack._search, "at_another_turn", lambda *_: chance)
+
+    assert pack._again(hopper, pack._embed(hopper, [face])[0]).turn == 0
 
 
 def side_by_side(astronaut, hopper):
