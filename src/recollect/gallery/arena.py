@@ -7,12 +7,13 @@ search holds shows it any more.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recollect.gallery import exact
+from recollect.gallery import disk, exact, snapshot
 from recollect.gallery.codes import Centre
 from recollect.gallery.columns import Layout, Shelf
 from recollect.gallery.ids import packed_all, unpacked_all
@@ -22,7 +23,8 @@ from recollect.gallery.scan import Scanner, best
 from recollect.gallery.store import Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from recollect.gallery.kernel import Kernel
     from recollect.gallery.store import Template, Templates
@@ -73,12 +75,7 @@ class Arena:
             assert space not in self._spaces, f"{space} is open already"
             shelf = self._shelves.get(dimension)
             if shelf is None:
-                layout = Layout(
-                    dimension,
-                    keeps_templates=self._templates is None,
-                    keeps_signs=self._kernel.keeps_signs(dimension),
-                )
-                shelf = self._shelves[dimension] = Shelf(layout)
+                shelf = self._shelves[dimension] = Shelf(self._layout(dimension))
             # All collections of a pack share one: there may be tens of thousands of them.
             vector = None if centre is None else np.asarray(centre, np.float32).tobytes()
             shared = self._centres.get((dimension, vector))
@@ -167,8 +164,73 @@ class Arena:
             region = self._spaces.pop(space)
         region.drop()
 
+    def save(self, path: Path, key: bytes) -> None:
+        """Write every space to a sealed file, for `restore` at the next start.
+
+        The file takes the place of one that stands there only when it is whole and durable. It
+        holds what was deleted after it was written: write it when nothing changes any more.
+
+        Args:
+            path: the file.
+            key: 32 bytes, of this truth and no other: a truth that was put back from a backup
+                may come to the same sequences in another way.
+        """
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)
+        with os.fdopen(
+            os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+        ) as file:
+            snapshot.write(file, key, list(self._spaces.items()))
+        disk.replace(unfinished, path)
+
+    def restore(self, path: Path, key: bytes, expected: Mapping[Space, int]) -> set[Space]:
+        """Open the spaces of a saved file that stand where the truth stands, and remove the file.
+
+        Args:
+            path: the file.
+            key: that it was saved with.
+            expected: the change sequence of each space that there is.
+
+        Returns:
+            The spaces that are open now, complete; the others have to be read from the truth.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            Damaged: the file is not what was saved; nothing is open.
+        """
+        opened: set[Space] = set()
+        with path.open("rb") as file:
+            # A snapshot is of one moment: it must not be there at a later start.
+            path.unlink()
+            reader = snapshot.Reader(file, key)
+            try:
+                for record, centre in reader.records():
+                    space = record.key, record.kind
+                    wanted = expected.get(space) == record.sequence
+                    wanted &= record.layout == self._layout(record.dimension)
+                    if wanted:
+                        self.open(space, record.dimension, centre)
+                        opened.add(space)
+                    for columns in reader.blocks(record):
+                        if wanted:
+                            self._spaces[space].restore(columns, record.widest)
+                    if wanted:
+                        self._spaces[space].settle(record.sequence)
+            except BaseException:
+                for space in opened:
+                    self.drop(space)
+                raise
+        return opened
+
     def close(self) -> None:
         """Forget every space."""
         for space in list(self._spaces):
             self.drop(space)
         self._scanner.close()
+
+    def _layout(self, dimension: int) -> Layout:
+        return Layout(
+            dimension,
+            keeps_templates=self._templates is None,
+            keeps_signs=self._kernel.keeps_signs(dimension),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import threading
 from dataclasses import dataclass
@@ -38,21 +39,26 @@ class Layout:
     keeps_signs: bool = False
     """Whether there are sign bits for the first stage of a search."""
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of a row of int8 codes: whole cache lines, the rest zero."""
-        return code_bytes(self.dimension)
-
-    @property
-    def sign_words(self) -> int:
-        """64-bit words of a row's sign bits."""
-        return self.code_bytes // 64 if self.keeps_signs else 0
+    def columns(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Type and row shape of each column, by its name."""
+        every: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+            "codes": (np.dtype(np.int8), (code_bytes(self.dimension),)),
+            "scale": (np.dtype(np.float32), ()),
+            "offset": (np.dtype(np.float32), ()),
+            "error": (np.dtype(np.float32), ()),
+            "norm": (np.dtype(np.float32), ()),
+            "ids": (np.dtype(np.uint8), (16,)),
+        }
+        if self.keeps_signs:
+            every["signs"] = np.dtype(np.uint64), (code_bytes(self.dimension) // 64,)
+            every["factor"] = np.dtype(np.float32), ()
+        if self.keeps_templates:
+            every["templates"] = np.dtype(np.float32), (self.dimension,)
+        return every
 
     def row_bytes(self) -> int:
         """Memory of one row: at 128 dimensions 160 bytes, and 512 more with its template."""
-        signs = 8 * self.sign_words + 4 if self.keeps_signs else 0
-        templates = 4 * self.dimension if self.keeps_templates else 0
-        return self.code_bytes + 4 * 4 + 16 + signs + templates
+        return sum(kind.itemsize * math.prod(shape) for kind, shape in self.columns().values())
 
 
 class Chunk:
@@ -67,41 +73,29 @@ class Chunk:
 
     def __init__(self, number: int, layout: Layout) -> None:
         self.number = number
-        codes, words = layout.code_bytes, layout.sign_words
-        sizes = [codes, 4, 4, 4, 4, 16]
-        sizes += [8 * words, 4] if words else []
-        sizes += [4 * layout.dimension] if layout.keeps_templates else []
-        lengths = [-(-size * CHUNK_ROWS // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES for size in sizes]
-        whole = mapped(sum(lengths))
+        columns = layout.columns()
+        lengths = {
+            name: CHUNK_ROWS * kind.itemsize * math.prod(shape)
+            for name, (kind, shape) in columns.items()
+        }
+        whole = mapped(sum(map(_in_huge_pages, lengths.values())))
+        arrays: dict[str, AnyColumn] = {}
         at = 0
-        raw = []
-        for size, length in zip(sizes, lengths, strict=True):
-            raw.append(whole[at : at + size * CHUNK_ROWS])
-            at += length
+        for name, (kind, shape) in columns.items():
+            raw = whole[at : at + lengths[name]]
+            arrays[name] = raw.view(kind).reshape(CHUNK_ROWS, *shape)
+            at += _in_huge_pages(lengths[name])
 
-        self.codes: Codes = raw[0].view(np.int8).reshape(CHUNK_ROWS, codes)
-        self.scale: Floats = raw[1].view(np.float32)
-        self.offset: Floats = raw[2].view(np.float32)
-        self.error: Floats = raw[3].view(np.float32)
-        self.norm: Floats = raw[4].view(np.float32)
-        self.ids: Bytes = raw[5].reshape(CHUNK_ROWS, 16)
-        self.signs: Words | None = None
-        self.factor: Floats | None = None
-        self.templates: Floats | None = None
-        if words:
-            self.signs = raw[6].view(np.uint64).reshape(CHUNK_ROWS, words)
-            self.factor = raw[7].view(np.float32)
-        if layout.keeps_templates:
-            self.templates = raw[-1].view(np.float32).reshape(CHUNK_ROWS, layout.dimension)
-
-        self.columns: list[AnyColumn] = [
-            column
-            for column in (
-                *(self.codes, self.scale, self.offset, self.error, self.norm, self.ids),
-                *(self.signs, self.factor, self.templates),
-            )
-            if column is not None
-        ]
+        self.codes: Codes = arrays["codes"]
+        self.scale: Floats = arrays["scale"]
+        self.offset: Floats = arrays["offset"]
+        self.error: Floats = arrays["error"]
+        self.norm: Floats = arrays["norm"]
+        self.ids: Bytes = arrays["ids"]
+        self.signs: Words | None = arrays.get("signs")
+        self.factor: Floats | None = arrays.get("factor")
+        self.templates: Floats | None = arrays.get("templates")
+        self.columns: list[AnyColumn] = list(arrays.values())
         """Every column, for what has to touch all of a row."""
         self._addressed = [
             (0, 0) if column is None else (column.ctypes.data, column.strides[0])
@@ -201,6 +195,10 @@ class Shelf:
 def code_bytes(dimension: int) -> int:
     """Bytes of a row of int8 codes: whole cache lines, the rest zero."""
     return -(-dimension // 64) * 64
+
+
+def _in_huge_pages(length_bytes: int) -> int:
+    return -(-length_bytes // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
 
 
 def mapped(length_bytes: int) -> Bytes:
