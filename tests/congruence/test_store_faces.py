@@ -51,6 +51,17 @@ def test_the_same_face_of_the_same_picture_is_enrolled_once(store):
     assert store.counts(staff) == (3, 0)
 
 
+def test_boxes_that_differ_in_the_sixth_digit_are_two_faces(store):
+    staff = collection(store)
+    edges = (0.123456, 0.123457, 0.1234571, 0.1234569)
+
+    answer = store.add_faces(
+        staff, [enrolment(n, image=7, box=(edge, 0.2, 0.3, 0.4)) for n, edge in enumerate(edges)]
+    )
+
+    assert [face.face_id for face in answer] == [face_id(n) for n in (0, 1, 1, 1)]
+
+
 def test_nothing_new_is_no_change(store):
     staff = collection(store)
     store.add_faces(staff, [enrolment(1)])

@@ -1,7 +1,7 @@
 """A process that writes to a store from several threads until it is killed.
 
 Before each write it says what it is about to do, after each answer that it was done, one line on
-stdout each. Run as: busy_store.py FOLDER ROUND [hasty]
+stdout each. Run as: busy_store.py FOLDER ROUND [hasty | careless]
 """
 
 import random
@@ -11,10 +11,10 @@ import time
 import uuid
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from enrolments import ACCOUNT, MASTER_KEY, collection, enrolment, face_id
-from recollect.gallery.sqlite import SQLiteStore
+from recollect.gallery.sqlite import SQLiteStore, database
 from recollect.gallery.sqlite.commit import GroupCommit, Transaction
 from recollect.gallery.sqlite.database import Sql
 
@@ -75,12 +75,15 @@ def work(store, staff, thread, seed):
 
 
 def main():
-    folder, seed = Path(sys.argv[1]), int(sys.argv[2])
+    folder, seed, manner = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    if manner == ["careless"]:
+        # What must not be: an answer before the disk has it.
+        database.SETTINGS["synchronous"] = 0
     store = SQLiteStore(
         folder, MASTER_KEY, clock=time.time, ids=lambda: str(uuid.uuid4()), reserve_bytes=4096
     )
     staff = store.collection(ACCOUNT, "staff") or collection(store)
-    if sys.argv[3:] == ["hasty"]:
+    if manner == ["hasty"]:
         GroupCommit.run = hasty
     say("ready")
     for thread in range(THREADS):

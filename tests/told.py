@@ -1,0 +1,95 @@
+"""What a process that writes was told, and what a store may hold after its sudden end."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+from enrolments import face_id, template
+from exact_arena import ExactArena
+from recollect.gallery.gallery import Galleries
+
+CHILD = Path(__file__).with_name("busy_store.py")
+
+
+def run_and_end(end, folder, number, after_s, *manner, late_answers=True):
+    """Let a process write for a while and end it; what it said, line by line.
+
+    Args:
+        end: ends the process it is given, suddenly.
+        folder: data folder.
+        number: of the round.
+        after_s: how long it may write.
+        manner: "hasty" or "careless" for a store that must be caught.
+        late_answers: false where the end begins before the process is gone, so that an answer
+            given meanwhile proves nothing.
+    """
+    child = subprocess.Popen(
+        [sys.executable, str(CHILD), str(folder), str(number), *manner],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert child.stdout.readline() == b"ready\n"
+    time.sleep(after_s)
+    before = os.read(child.stdout.fileno(), waiting_bytes(child.stdout))
+    end(child)
+    after, _ = child.communicate()
+    # The last line may be cut short.
+    said = [line.split() for line in (before + after).decode().split("\n")[:-1]]
+    return (
+        said
+        if late_answers
+        else said[: before.count(b"\n")]
+        + [words for words in said[before.count(b"\n") :] if words[0].endswith("?")]
+    )
+
+
+def waiting_bytes(pipe):
+    """How much can be read at once."""
+    count = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return int.from_bytes(count, sys.byteorder)
+
+
+class Said:
+    """What all processes so far have said they would do, and were told was done."""
+
+    def __init__(self):
+        self.asked = {"add": set(), "delete": set()}
+        self.done = {"add": set(), "delete": set(), "record": set()}
+
+    def take(self, lines):
+        for word, number in lines:
+            kind, mark = word[:-1], word[-1]
+            (self.asked if mark == "?" else self.done)[kind].add(int(number))
+
+    def lost(self, found):
+        """Acknowledged faces that are not there and that nobody asked to delete."""
+        return {n for n in self.done["add"] - self.asked["delete"] if face_id(n) not in found}
+
+    def ghosts(self, found):
+        """Faces whose deletion was acknowledged, or that nobody ever asked for."""
+        possible = {face_id(n) for n in self.asked["add"] - self.done["delete"]}
+        return found - possible
+
+
+def all_faces(store, staff):
+    return {face.face_id for face in store.list_faces(staff, after="", limit=10**6)}
+
+
+def assert_whole(store, staff, found):
+    """The tables agree with each other, and the index with them."""
+    assert store.counts(staff)[0] == len(found)
+    scanned = {i for ids, _ in store.scan(staff)[1] for i in ids}
+    assert scanned == found
+    with store._database.reading() as sql:
+        assert sql.row("PRAGMA integrity_check") == ("ok",)
+    for user in store.list_users(staff, after="", limit=99):
+        owned = store.list_faces(staff, after="", limit=10**6, user_id=user.user_id)
+        assert len(owned) == user.face_count
+    galleries = Galleries(store, ExactArena(), lambda _: None)
+    galleries.load()
+    best = galleries.search(staff, template(0), count_max=10**6, score_min=-1.0)
+    assert {candidate.id for candidate in best} == found
