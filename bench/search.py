@@ -29,6 +29,7 @@ from recollect import __version__
 from recollect.gallery import exact
 from recollect.gallery.arena import Arena
 from recollect.gallery.native import NativeKernel
+from recollect.gallery.scan import Scanner
 from synthetic import KINDS, Synthetic, identifiers, numbers
 
 SPACE = (1, "faces")
@@ -121,11 +122,11 @@ def main():
 def measure(gallery, args):
     """Yield a line for each engine, number of threads and threshold."""
     thresholds = args.score_min or KINDS[gallery.kind].thresholds
-    probes = gallery.probes(args.probes)
-    truth = oracle(gallery, probes, thresholds)
+    oracle = Oracle(gallery.probes(args.probes), thresholds)
     for name in args.kernel or ["auto"]:
+        arena, load_per_s, bytes_per_face = filled(gallery, name, args.codes_only, oracle)
         for threads in args.threads or [1]:
-            arena, load_per_s, bytes_per_face = filled(gallery, name, threads, args.codes_only)
+            arena._scanner = Scanner(arena._kernel, threads)
             scanned_bytes = arena._kernel.bytes_scanned(gallery.dimension) * gallery.faces
             limit = Limit(arena._kernel, scanned_bytes, threads)
             for score_min in thresholds:
@@ -135,48 +136,66 @@ def measure(gallery, args):
 
                 yield report(
                     f"recollect {arena.kernel}{', codes only' if args.codes_only else ''}",
-                    (gallery, score_min, threads, truth[score_min]),
-                    (*alternate(search, probes, score_min, limit), load_per_s, bytes_per_face),
+                    (gallery, score_min, threads, oracle.answers(score_min)),
+                    (
+                        *alternate(search, oracle.probes, score_min, limit),
+                        load_per_s,
+                        bytes_per_face,
+                    ),
                 )
-            arena.close()
+        arena.close()
     if args.peers:
-        yield from measure_peers(gallery, probes, thresholds, truth, args.only)
+        yield from measure_peers(gallery, thresholds, oracle, args.only)
 
 
-def filled(gallery, kernel, threads, codes_only):
+def filled(gallery, kernel, codes_only, oracle):
     """Load a gallery into an arena: the arena, faces a second, bytes of memory a face."""
     before = resident_bytes()
     templates = gallery.templates_of if codes_only else None
-    arena = Arena(kernel=kernel, threads=threads, templates=templates)
+    arena = Arena(kernel=kernel, templates=templates)
     arena.open(SPACE, gallery.dimension, gallery.centre)
     seconds = 0.0
     for rows in blocks(gallery.faces):
         block, ids = gallery.templates(rows), identifiers(rows)
+        oracle.see(rows, block)
         start = time.perf_counter()
         arena.load(SPACE, ids, block)
         seconds += time.perf_counter() - start
+    oracle.finish()
     return arena, gallery.faces / seconds, (resident_bytes() - before) / gallery.faces
 
 
-def oracle(gallery, probes, thresholds):
-    """For each threshold and probe the rows that reach it with their scores, best first.
+class Oracle:
+    """Exhaustive comparison of all probes with a gallery that comes block by block.
 
     A float32 product finds what is near the lowest threshold, `exact.scores` decides.
     """
-    found = [[] for _ in probes]
-    for rows in blocks(gallery.faces):
-        block = gallery.templates(rows)
-        near = probes @ block.T >= min(thresholds) - 1e-5
+
+    def __init__(self, probes, thresholds):
+        self.probes = probes
+        self._least = min(thresholds) - 1e-5
+        self._found = [[] for _ in probes]
+        self._finished = False
+
+    def see(self, rows, block):
+        """Compare a block of templates, unless the whole gallery has been seen."""
+        if self._finished:
+            return
+        near = self.probes @ block.T >= self._least
         for which in np.flatnonzero(near.any(axis=1)):
             here = np.flatnonzero(near[which])
-            scores = exact.scores(block[here], probes[which])
-            found[which] += zip(rows[here].tolist(), scores.tolist(), strict=True)
-    for answers in found:
-        answers.sort(key=lambda answer: (-answer[1], answer[0]))
-    return {
-        score_min: [[a for a in answers if a[1] >= score_min][:COUNT_MAX] for answers in found]
-        for score_min in thresholds
-    }
+            scores = exact.scores(block[here], self.probes[which])
+            self._found[which] += zip(rows[here].tolist(), scores.tolist(), strict=True)
+
+    def finish(self):
+        """The gallery ends."""
+        self._finished = True
+        for answers in self._found:
+            answers.sort(key=lambda answer: (-answer[1], answer[0]))
+
+    def answers(self, score_min):
+        """For each probe the rows that reach a score, with their scores, best first."""
+        return [[a for a in found if a[1] >= score_min][:COUNT_MAX] for found in self._found]
 
 
 def alternate(search, probes, score_min, limit=None):
@@ -232,7 +251,7 @@ def report(engine, case, measured):
     )
 
 
-def measure_peers(gallery, probes, thresholds, truth, only):
+def measure_peers(gallery, thresholds, oracle, only):
     """Every peer that is installed, on the same vectors, searching with one thread."""
     from peers import PEERS
 
@@ -250,8 +269,8 @@ def measure_peers(gallery, probes, thresholds, truth, only):
         for score_min in thresholds:
             yield report(
                 name,
-                (gallery, score_min, 1, truth[score_min]),
-                (*alternate(search, probes, score_min), load_per_s, 0.0),
+                (gallery, score_min, 1, oracle.answers(score_min)),
+                (*alternate(search, oracle.probes, score_min), load_per_s, 0.0),
             )
 
 

@@ -139,7 +139,8 @@ __attribute__((target(AVX2))) static void dots_avx2(const int8_t *codes, size_t 
                          ones, _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(r, b))));
         }
         even = _mm256_add_epi32(even, odd);
-        __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(even), _mm256_extracti128_si256(even, 1));
+        const __m128i half = _mm256_extracti128_si256(even, 1);
+        __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(even), half);
         sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
         sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1));
         out[row] = _mm_cvtsi128_si32(sum);
@@ -161,9 +162,9 @@ __attribute__((target(AVX2))) static void flips_avx2(const uint64_t *signs, size
             const __m256i b = _mm256_loadu_si256((const __m256i *)(signs + word + 4));
             __m256i bytes = _mm256_setzero_si256(), table = counts;
             for (int plane = 0; plane < PLANES; plane++) {
-                const uint64_t *at = q->planes + plane * words + word;
-                const __m256i c = _mm256_xor_si256(a, _mm256_loadu_si256((const __m256i *)at));
-                const __m256i d = _mm256_xor_si256(b, _mm256_loadu_si256((const __m256i *)(at + 4)));
+                const __m256i *at = (const __m256i *)(q->planes + plane * words + word);
+                const __m256i c = _mm256_xor_si256(a, _mm256_loadu_si256(at));
+                const __m256i d = _mm256_xor_si256(b, _mm256_loadu_si256(at + 1));
                 const __m256i c_high = _mm256_and_si256(_mm256_srli_epi16(c, 4), low);
                 const __m256i d_high = _mm256_and_si256(_mm256_srli_epi16(d, 4), low);
                 const __m256i e = _mm256_add_epi8(
@@ -656,7 +657,7 @@ SET(avx512, "avx512-vnni", __attribute__((target(AVX512))), dots_avx512, flips_a
 SET(neon, "neon-dotprod", __attribute__((target("arch=armv8.2-a+dotprod"))), dots_neon, flips_neon)
 #endif
 
-/* Set number `index` of those that this processor can run, the fastest first; NULL past the last. */
+/* Set number `index` of those that this processor can run, fastest first; NULL past the last. */
 static const Set *runnable(int index) {
     const Set *sets[4];
     int count = 0;
