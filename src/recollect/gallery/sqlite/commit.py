@@ -35,7 +35,6 @@ ROOM_EVERY_S: Final = 1.0
 
 FULL = "The server's disk is full: deleting works, adding does not until there is room again"
 STOPPED = "The server could not write to its disk and has to be started again"
-
 CLOSED = "The store is closed"
 
 
@@ -132,8 +131,8 @@ class GroupCommit:
         """Do one write, durably.
 
         Args:
-            work: may be called again where the first try met a full disk, so it changes nothing
-                but the database and its transaction.
+            work: may be called again where the first try met a full disk or, beside it, a damaged
+                page, so it changes nothing but the database and its transaction.
             frees: it deletes, or must be possible on a full disk.
 
         Raises:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TEND_EVERY_S: Final = 1.0
+TEND_AGAIN_S: Final = 60.0
+"""Pause after tending failed, on a damaged page perhaps."""
 CARRY_EVERY_S: Final = 10.0
 """How soon after a deletion the log is cut off; the promise is 60 s."""
 
@@ -144,16 +146,19 @@ class SQLiteStore(Erasures, Keys):
             apply(change)
 
     def _tend_until_closed(self) -> None:
-        carried_at = time.monotonic()
+        carried_at, tend_at = time.monotonic(), 0.0
         while not self._closing.wait(TEND_EVERY_S):
-            try:
-                self.tend()
-                if self._commits.erased and time.monotonic() - carried_at >= CARRY_EVERY_S:
-                    self.carry()
-                    carried_at = time.monotonic()
-            except Exception:
-                # The thread outlives whatever befell it: deletions depend on it.
-                log.exception("tending the store failed; it is tried again")
+            now = time.monotonic()
+            if now >= tend_at:
+                try:
+                    self.tend()
+                except Exception:
+                    # The thread outlives whatever befell it: deletions depend on it.
+                    log.exception("tending the store failed; it is tried again in a minute")
+                    tend_at = now + TEND_AGAIN_S
+            if self._commits.erased and now - carried_at >= CARRY_EVERY_S:
+                self.carry()
+                carried_at = now
 
     def _unlock(self) -> None:
         if self._lock is not None:
