@@ -21,6 +21,7 @@ def test_what_can_be_among_the_best_survives(rows, count_max, score_min, togethe
             if upper >= survivors.floor:
                 survivors.room(512)[0] = (0, first + offset, upper, lower)
                 survivors.took(1)
+        survivors.rows()
 
     kept = set(survivors.rows()["row"].tolist())
 
