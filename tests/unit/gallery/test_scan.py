@@ -1,6 +1,6 @@
 import hypothesis.strategies as st
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from recollect.gallery.columns import Layout, Shelf
 from recollect.gallery.scan import SURVIVOR, Survivors, best
@@ -12,6 +12,7 @@ bounds = st.lists(
 )
 
 
+@example([(-3, 3), (-3, 3), (-3, 3), (-2, -1)], 2, 0, 3).via("a floor that must not fall")
 @given(bounds, st.integers(1, 10), st.integers(-8, 8), st.integers(1, 9))
 def test_what_can_be_among_the_best_survives(rows, count_max, score_min, together):
     survivors = Survivors(count_max, score_min, 0)
