@@ -13,7 +13,7 @@ from recollect.gallery.codes import Centre, Planes, Query
 from recollect.gallery.columns import Chunk, Layout, Shelf
 from recollect.gallery.kernel import NumpyKernel, bounds, choose
 from recollect.gallery.native import NativeKernel
-from recollect.gallery.scan import Survivors
+from recollect.gallery.scan import SURVIVOR, Survivors
 from recollect.gallery.view import Part, View
 
 SOURCES = Path(native.__file__).parent
@@ -93,6 +93,40 @@ def test_bounds_are_as_wide_as_cauchy_and_schwarz_demand(name, rows, probe, cent
     assert (rows["upper"] >= middle + width + 1e-6).all()
     assert (rows["lower"] <= middle - width - 1e-6).all()
     assert (rows["upper"] <= middle + width * 1.01 + 1e-5).all()
+
+
+def by_hand(template, probe):
+    """The canonical score as its definition reads."""
+    lanes = [0.0] * 16
+    for place, (x, q) in enumerate(zip(template.tolist(), probe.tolist(), strict=True)):
+        lanes[place % 16] += x * q
+    while len(lanes) > 1:
+        half = len(lanes) // 2
+        lanes = [lanes[lane] + lanes[lane + half] for lane in range(half)]
+    return np.float32(lanes[0])
+
+
+@pytest.mark.parametrize("dimension", [1, 15, 16, 17, 100, 128])
+@pytest.mark.parametrize("name", ["numpy", "native-0", "native-1", "native-2"])
+def test_products_are_added_in_the_canonical_order(name, dimension):
+    coder = kernels.kernel_named(name)
+    random = np.random.default_rng(dimension)
+    # So far apart in size that every other order gives another sum.
+    scales = 2.0 ** random.integers(-40, 40, (300, dimension))
+    templates = (random.standard_normal((300, dimension)) * scales).astype(np.float32)
+    probe = random.standard_normal(dimension).astype(np.float32)
+    extent = Shelf(Layout(dimension)).take(300)
+    extent.chunk.templates[extent.start : extent.start + 300] = templates
+    rows = np.zeros(300, SURVIVOR)
+    rows["row"] = np.arange(300)
+
+    scores = coder.scores(
+        View(1, [Part(extent, 300)], sequence=0), rows, Query.of(probe, Centre.of(None, dimension))
+    )
+
+    expected = np.array([by_hand(template, probe) for template in templates])
+    assert np.array_equal(scores, expected)
+    assert np.array_equal(exact.scores(templates, probe), expected)
 
 
 def test_centring_makes_finer_codes(coder):
