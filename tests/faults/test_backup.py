@@ -136,6 +136,19 @@ def test_deletions_after_the_copy_are_deleted_again(store, tmp_path):
     assert bring_back(copy, tmp_path / "third") == (1, 7, 0)
 
 
+def test_deletions_that_met_nothing_are_remembered_too(store, tmp_path):
+    """They may be in the next copy that is restored over this one."""
+    staff = collection(store)
+    oldest = back_up(store, tmp_path / "backups")
+    store.add_faces(staff, [enrolment(1), enrolment(2)])
+    older = back_up(store, tmp_path / "apart")
+    store.delete_faces(staff, [face_id(1)])
+    back_up(store, tmp_path / "backups")
+
+    assert bring_back(oldest, tmp_path / "restored") == (1, 0, 0)
+    assert bring_back(older, tmp_path / "restored", replace=True) == (1, 1, 1)
+
+
 def test_deletions_that_only_the_replaced_folder_knows_are_deleted_again(tmp_path):
     folder = tmp_path / "data"
     with contextlib.closing(sqlite_store(folder, clock=CLOCK)) as store:
@@ -165,6 +178,7 @@ def test_a_folder_that_crashed_is_replaced_with_its_log(tmp_path):
         copy = back_up(store, tmp_path / "backups")
         store.carry()
         store.delete_faces(staff, [face_id(3)])
+        store.add_faces(staff, [enrolment(n) for n in range(100, 140)])
         crashed = shutil.copytree(folder, tmp_path / "crashed")
 
     assert (crashed / "recollect.db-wal").stat().st_size > 0

@@ -121,6 +121,21 @@ def test_a_chain_is_whole_under_its_own_key_only():
     assert len(audit.verify(tape)) >= 3
 
 
+def test_a_record_of_another_history_does_not_fit():
+    """As from a copy of the folder that went its own way: same key, same place."""
+    ours, theirs = Tape(10), Tape(0)
+    for number in range(10):
+        entry = json.dumps({"n": number if number != 3 else "other"}).encode()
+        record, theirs.head = theirs.chain.next(theirs.head, entry)
+        theirs.records.append(record)
+    assert audit.verify(theirs) == []
+
+    ours.records[6] = theirs.records[6]
+
+    assert ours.records[6].entry == Tape(10).records[6].entry
+    assert audit.verify(ours) != []
+
+
 def test_an_entry_cannot_pass_for_a_head():
     chain = Chain(KEY)
     record, head = chain.next(None, b"{}")
