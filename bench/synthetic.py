@@ -25,7 +25,7 @@ class Kind:
 
     dimension: int
     impostor_sd: float
-    """Standard deviation of impostor scores, of what is left without the common part."""
+    """Spread of the spectrum's cosines; the sums lose a little of it."""
     common: float
     """Length of the mean template."""
     noise: float
@@ -35,11 +35,11 @@ class Kind:
 
 KINDS = {
     # dlib's ResNet, the embedded pack: mean template .916 long, impostor scores .84 ± .037.
-    "resnet-128": Kind(128, 0.29, 0.916, 0.55, (0.9426, 0.9284)),
+    "resnet-128": Kind(128, 0.365, 0.916, 0.55, (0.9426, 0.9284)),
     # MobileFaceNet: impostor scores 0 ± .104.
-    "mobile-128": Kind(128, 0.1, 0.0, 0.55, (0.6, 0.5)),
+    "mobile-128": Kind(128, 0.12, 0.0, 0.55, (0.6, 0.5)),
     # Nets of the ArcFace kind: impostor scores 0 ± .058.
-    "arcface-512": Kind(512, 0.046, 0.1, 0.6, (0.4, 0.3)),
+    "arcface-512": Kind(512, 0.07, 0.1, 0.6, (0.4, 0.3)),
 }
 
 
@@ -87,7 +87,7 @@ class Synthetic:
     def _compose(self, people, pictures):
         alike = scatter(people, 2) % 100 == 0
         model = np.where(alike, people // 2, people)
-        own = np.float32(0.55) * self._groups[scatter(model, 3) % GROUPS]
+        own = np.float32(0.25) * self._groups[scatter(model, 3) % GROUPS]
         for number, pool in enumerate(self._pools):
             # Who looks like somebody shares three of four parts.
             source = model if number < 3 else people

@@ -26,8 +26,9 @@
 #define SIGNS_MAX 1024 /* dimensions with a first stage: its buffers are 64 KiB */
 #define LANES 16       /* partial sums of a score, see exact.py */
 #define PLANES 4       /* bits of a probe's dimension in the first stage */
-#define BLOCK 256      /* rows bounded together: their products stay in the first-level cache */
-#define PATIENCE 15    /* blocks scanned without it before it is tried again */
+#define BLOCK 4096     /* rows bounded together: long enough runs of every column for the processor
+                          to see them coming, and their products still stay in its cache */
+#define PATIENCE 3     /* blocks scanned without it before it is tried again */
 
 /* One extent as a search sees it. */
 typedef struct {
@@ -320,34 +321,37 @@ INLINE int bounded(const Part *part, uint32_t row, int32_t dot, const Query *q, 
     return 1;
 }
 
+/* Places of the bytes that are not zero, of `rows` and up to 7 more that are; most words are. */
+INLINE size_t places(const uint8_t *hit, uint32_t rows, uint32_t *out) {
+    size_t count = 0;
+    for (uint32_t i = 0; i < rows; i += 8) {
+        uint64_t word;
+        memcpy(&word, hit + i, sizeof word);
+        if (!word) continue;
+        for (uint32_t j = i; j < i + 8; j++) out[count] = j, count += hit[j];
+    }
+    return count;
+}
+
 /* Bound rows first..first + rows - 1 (at most BLOCK) by their int8 codes. */
 INLINE size_t scan_codes(const Part *part, uint32_t index, uint32_t first, uint32_t rows,
                          const Query *q, float need, Survivor *out, Dots *dots) {
     int32_t dot[BLOCK];
+    uint8_t hit[BLOCK + 8];
+    uint32_t kept[BLOCK + 8];
     dots(part->codes + (size_t)first * q->stride, q->stride, rows, q, dot);
     /* The widest spread of the extent first: it spares reading two columns of most rows. */
     const float lenient =
         need - (part->error_max * q->length + part->norm_max * q->error + q->rounding);
     const float *scale = part->scale + first, *offset = part->offset + first;
-    size_t count = 0;
-    for (uint32_t from = 0; from < rows; from += 32) {
-        const uint32_t to = from + 32 < rows ? from + 32 : rows;
-        int any = 0;
-        for (uint32_t i = from; i < to; i++)
-            any |= scale[i] * (float)dot[i] * q->scale + offset[i] >= lenient;
-        if (!any) continue;
-        for (uint32_t i = from; i < to; i++)
-            if (scale[i] * (float)dot[i] * q->scale + offset[i] >= lenient)
-                count += bounded(part, first + i, dot[i], q, need, index, out + count);
-    }
-    return count;
-}
-
-/* Standard deviation of an estimate in units of the row's factor; `spread` is 1 - a^2. */
-INLINE float deviation(const Query *q, float spread) {
-    const float size = 64.0f * (float)q->words;
-    const float noise = q->length * q->length * spread * size / (size - 1);
-    return sqrtf(noise + q->plane_error * q->plane_error);
+    for (uint32_t i = 0; i < rows; i++)
+        hit[i] = scale[i] * (float)dot[i] * q->scale + offset[i] >= lenient;
+    memset(hit + rows, 0, 8);
+    const size_t count = places(hit, rows, kept);
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++)
+        found += bounded(part, first + kept[i], dot[kept[i]], q, need, index, out + found);
+    return found;
 }
 
 /* The same after a look at the rows' sign bits; `passed` is how many of them it left. */
@@ -355,42 +359,37 @@ INLINE size_t scan_signs(const Part *part, uint32_t index, uint32_t first, uint3
                          const Query *q, float need, Survivor *out, Dots *dots, Flips *flips,
                          size_t *passed) {
     int32_t flip[BLOCK];
-    uint32_t kept[BLOCK];
-    float centres[BLOCK];
+    uint8_t hit[BLOCK + 8];
+    uint32_t kept[BLOCK + 8];
     flips(part->signs + (size_t)first * q->words, q->words, rows, q, flip);
-    /* r.r_q is about f.(D/2.(2^P - 1).step - step.flips), within k.f.deviation. */
-    const float size = 64.0f * (float)q->words;
+    /* r.r_q is about f.(half - step.flips). The square of k standard deviations of it is
+     * own.(f^2 - |r|^2 / D) + planes.f^2, since f^2.(1 - a^2) = f^2 - |r|^2 / D. */
+    const float size = 64.0f * (float)q->words, squared = q->deviations * q->deviations;
+    const float own = squared * q->length * q->length * size / (size - 1);
+    const float planes = squared * q->plane_error * q->plane_error;
     const float half = 0.5f * size * (float)((1 << PLANES) - 1) * q->step;
-    const float most = half + q->deviations * deviation(q, part->spread_max * part->spread_max);
+    /* First with the largest 1 - a^2 of the extent, which spares reading two columns. */
+    const float most = half + sqrtf(own * part->spread_max * part->spread_max + planes);
     const float lenient = need - q->rounding;
     const float *factor = part->factor + first, *offset = part->offset + first;
-    size_t count = 0;
-    for (uint32_t from = 0; from < rows; from += 32) {
-        const uint32_t to = from + 32 < rows ? from + 32 : rows;
-        int any = 0;
-        for (uint32_t i = from; i < to; i++)
-            any |= factor[i] * (most - q->step * (float)flip[i]) + offset[i] >= lenient;
-        if (!any) continue;
-        for (uint32_t i = from; i < to; i++)
-            if (factor[i] * (most - q->step * (float)flip[i]) + offset[i] >= lenient) {
-                kept[count] = first + i;
-                centres[count++] = factor[i] * (half - q->step * (float)flip[i]) + offset[i];
-                __builtin_prefetch(part->error + first + i);
-                __builtin_prefetch(part->norm + first + i);
-            }
+    for (uint32_t i = 0; i < rows; i++)
+        hit[i] = factor[i] * (most - q->step * (float)flip[i]) + offset[i] >= lenient;
+    memset(hit + rows, 0, 8);
+    const size_t count = *passed = places(hit, rows, kept);
+    for (size_t i = 0; i < count; i++) {
+        __builtin_prefetch(part->error + first + kept[i]);
+        __builtin_prefetch(part->norm + first + kept[i]);
     }
-    *passed = count;
-    /* Then each row by its own spread: 1 - a^2 with a = |r| / (f sqrt(D)), |r| >= h - e. */
+    /* Then each row by its own, |r| being at least h - e. */
     size_t near = 0;
     for (size_t i = 0; i < count; i++) {
-        const uint32_t row = kept[i];
-        const float least = part->norm[row] - part->error[row];
-        const float length = least > 0 ? least / part->factor[row] : 0;
-        const float spread = 1 - length * length / size;
-        const float doubt =
-            q->deviations * part->factor[row] * deviation(q, spread > 0 ? spread : 0);
-        if (!(centres[i] + doubt >= lenient)) continue;
-        kept[near++] = row;
+        const uint32_t at = kept[i], row = first + at;
+        const float f = factor[at], r = part->norm[row] - part->error[row];
+        const float missing = lenient - offset[at] - f * (half - q->step * (float)flip[at]);
+        const float doubt = f * f - (r > 0 ? r * r / size : 0);
+        const float allowed = own * (doubt > 0 ? doubt : 0) + planes * f * f;
+        if (missing > 0 && missing * missing > allowed) continue;
+        kept[near++] = row; /* near never overtakes i */
         __builtin_prefetch(part->scale + row);
         for (size_t byte = 0; byte < q->stride; byte += 64)
             __builtin_prefetch(part->codes + (size_t)row * q->stride + byte);
@@ -500,42 +499,62 @@ INLINE void encode_row(const float *row, const float *centre, const Columns *to,
     to->norm[at] = scale * sqrtf((float)norm) * (1 + 1e-5f);
 }
 
-/* One pass of a Hadamard transform: sums and differences `half` apart. */
-INLINE void butterflies(Floats *at, size_t size, size_t half) {
-    for (size_t i = 0; i < size; i += 2 * half)
-        for (size_t j = i; j < i + half; j++) {
-            const Floats a = at[j], b = at[j + half];
-            at[j] = a + b, at[j + half] = a - b;
-        }
-}
-
-/* Two passes at once, `half` and twice `half` apart: memory is touched half as often. */
-INLINE void double_butterflies(Floats *at, size_t size, size_t half) {
-    for (size_t i = 0; i < size; i += 4 * half)
-        for (size_t j = i; j < i + half; j++) {
-            const Floats a = at[j] + at[j + half], b = at[j] - at[j + half];
-            const Floats c = at[j + 2 * half] + at[j + 3 * half];
-            const Floats d = at[j + 2 * half] - at[j + 3 * half];
-            at[j] = a + c, at[j + half] = b + d;
-            at[j + 2 * half] = a - c, at[j + 3 * half] = b - d;
-        }
-}
-
-/* Rotate 16 vectors at once, lane by lane: sign changes and Hadamard transforms, three times
- * where the dimension is a power of two. Where it is not, four times, over the largest power of
- * two of the first and of the last dimensions in turn. The flips bring the length back to what it
- * was. */
-INLINE void rotate(Floats *values, size_t size, const float *flips) {
-    size_t power = 1;
-    while (2 * power <= size) power *= 2;
-    const size_t rounds = power == size ? 3 : 4;
-    for (size_t round = 0; round < rounds; round++) {
-        const size_t first = round % 2 ? size - power : 0;
-        for (size_t i = 0; i < size; i++) values[i] *= flips[round * size + i];
-        size_t half = 1;
-        for (; 4 * half <= power; half *= 4) double_butterflies(values + first, power, half);
-        if (half < power) butterflies(values + first, power, half);
+/* A rotation of vectors whose elements are of a type: 16 vectors at once, one in each lane, or one.
+ * Sign changes and Hadamard transforms, three times where the dimension is a power of two. Where it
+ * is not, four times, over the largest power of two of the first and of the last dimensions in
+ * turn. The flips bring the length back to what it was. */
+#define ROTATION(rotate, Type)                                                                    \
+    INLINE void rotate(Type *values, size_t size, const float *flips) {                           \
+        size_t power = 1;                                                                         \
+        while (2 * power <= size) power *= 2;                                                     \
+        const size_t rounds = power == size ? 3 : 4;                                              \
+        for (size_t round = 0; round < rounds; round++) {                                         \
+            Type *at = values + (round % 2 ? size - power : 0);                                   \
+            for (size_t i = 0; i < size; i++) values[i] *= flips[round * size + i];               \
+            size_t half = 1;                                                                      \
+            /* Two passes of sums and differences at once: half the traffic with memory. */       \
+            for (; 4 * half <= power; half *= 4)                                                  \
+                for (size_t i = 0; i < power; i += 4 * half)                                      \
+                    for (size_t j = i; j < i + half; j++) {                                       \
+                        const Type a = at[j] + at[j + half], b = at[j] - at[j + half];            \
+                        const Type c = at[j + 2 * half] + at[j + 3 * half];                       \
+                        const Type d = at[j + 2 * half] - at[j + 3 * half];                       \
+                        at[j] = a + c, at[j + half] = b + d;                                      \
+                        at[j + 2 * half] = a - c, at[j + 3 * half] = b - d;                       \
+                    }                                                                             \
+            for (; half < power; half *= 2)                                                       \
+                for (size_t j = 0; j < half; j++) {                                               \
+                    const Type a = at[j], b = at[j + half];                                       \
+                    at[j] = a + b, at[j + half] = a - b;                                          \
+                }                                                                                 \
+        }                                                                                         \
     }
+
+ROTATION(rotate_lanes, Floats)
+ROTATION(rotate_one, float)
+
+/* A probe's r_q, `size` floats with zeros behind the dimension, as planes of bits: rotated, and in
+ * 4 bits a dimension, level v standing for (2v - 15).step/2. The lowest bit's plane comes first. */
+INLINE void encode_planes(float *rest, size_t size, const float *flips, uint64_t *planes,
+                          Query *q) {
+    const int most = (1 << PLANES) - 1;
+    float peak = 0, square = 0;
+    rotate_one(rest, size, flips);
+    for (size_t i = 0; i < size; i++) peak = fabsf(rest[i]) > peak ? fabsf(rest[i]) : peak;
+    const float step = peak > 1e-28f ? 2 * peak / most : 1, levels = 1 / step;
+    memset(planes, 0, PLANES * size / 8);
+    for (size_t i = 0; i < size; i++) {
+        int level = (int)(rest[i] * levels + 0.5f * most + 0.5f);
+        level = level < 0 ? 0 : level > most ? most : level;
+        const float left = rest[i] - ((float)level - 0.5f * most) * step;
+        square += left * left;
+        for (int plane = 0; plane < PLANES; plane++)
+            planes[(plane * size + i) / 64] |= (uint64_t)(level >> plane & 1) << i % 64;
+    }
+    q->planes = planes;
+    q->words = (uint32_t)(size / 64);
+    q->step = step;
+    q->plane_error = sqrtf(square) * (1 + 1e-5f);
 }
 
 /* Sign bits and factors of up to 16 rows; the largest sqrt(1 - a^2) of them. */
@@ -547,7 +566,7 @@ INLINE float encode_signs(const float *rows, size_t count, const float *centre,
     for (size_t lane = 0; lane < count; lane++)
         for (size_t i = 0; i < dimension; i++)
             values[i][lane] = rows[lane * dimension + i] - centre[i];
-    rotate(values, size, flips);
+    rotate_lanes(values, size, flips);
     float sums[LANES] = {0}, squares[LANES] = {0};
     for (size_t word = 0; word < to->words; word++) {
         uint64_t bits[LANES] = {0};
@@ -588,14 +607,6 @@ INLINE void encode_all(const float *rows, size_t count, const float *centre, con
     }
 }
 
-INLINE void rotate_one(float *vector, size_t size, const float *flips) {
-    Floats values[SIGNS_MAX];
-    memset(values, 0, size * sizeof *values);
-    for (size_t i = 0; i < size; i++) values[i][0] = vector[i];
-    rotate(values, size, flips);
-    for (size_t i = 0; i < size; i++) vector[i] = values[i][0];
-}
-
 INLINE uint64_t stream_all(const uint64_t *words, size_t count) {
     uint64_t sums[64] = {0}, sum = 0;
     for (size_t i = 0; i + 64 <= count; i += 64) {
@@ -613,7 +624,7 @@ typedef struct {
     size_t (*scan)(const Part *, const Query *, Place *, Place, float, Survivor *, size_t);
     void (*score)(const float *const *, size_t, const double *, size_t, float *);
     void (*encode)(const float *, size_t, const float *, const float *, Columns *);
-    void (*rotate)(float *, size_t, const float *);
+    void (*encode_planes)(float *, size_t, const float *, uint64_t *, Query *);
     uint64_t (*stream)(const uint64_t *, size_t);
 } Set;
 
@@ -630,14 +641,15 @@ typedef struct {
                                        const float *flips_, Columns *to) {                        \
         encode_all(rows, count, centre, flips_, to);                                              \
     }                                                                                             \
-    attribute static void rotate_##set(float *vector, size_t size, const float *flips_) {         \
-        rotate_one(vector, size, flips_);                                                         \
+    attribute static void encode_planes_##set(float *rest, size_t size, const float *flips_,      \
+                                              uint64_t *planes, Query *q) {                       \
+        encode_planes(rest, size, flips_, planes, q);                                             \
     }                                                                                             \
     attribute static uint64_t stream_##set(const uint64_t *words, size_t count) {                 \
         return stream_all(words, count);                                                          \
     }                                                                                             \
     static const Set set = {title, scan_##set,   score_##set,                                     \
-                              encode_##set, rotate_##set, stream_##set};
+                              encode_##set, encode_planes_##set, stream_##set};
 
 static void dots_any(const int8_t *codes, size_t stride, size_t rows, const Query *q,
                      int32_t *out) {
@@ -701,9 +713,9 @@ EXPORT size_t recollect_scan(int index, const Part *parts, const Query *q, Place
 
 EXPORT void recollect_score(int index, const Part *parts, const Survivor *survivors, size_t count,
                             const double *probe, size_t dimension, float *out) {
-    const float *rows[BLOCK];
-    for (size_t from = 0; from < count; from += BLOCK) {
-        const size_t some = count - from < BLOCK ? count - from : BLOCK;
+    const float *rows[256];
+    for (size_t from = 0; from < count; from += 256) {
+        const size_t some = count - from < 256 ? count - from : 256;
         for (size_t i = 0; i < some; i++)
             rows[i] = parts[survivors[from + i].part].templates +
                       (size_t)survivors[from + i].row * dimension;
@@ -727,6 +739,7 @@ EXPORT uint64_t recollect_stream(int index, const uint64_t *words, size_t count)
     return runnable(index)->stream(words, count);
 }
 
-EXPORT void recollect_rotate(int index, float *vector, size_t size, const float *flips) {
-    runnable(index)->rotate(vector, size, flips);
+EXPORT void recollect_encode_planes(int index, float *rest, size_t size, const float *flips,
+                                    uint64_t *planes, Query *q) {
+    runnable(index)->encode_planes(rest, size, flips, planes, q);
 }

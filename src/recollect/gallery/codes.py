@@ -86,8 +86,8 @@ class Query:
     """e_q, rounded up."""
     base: float
     """m·q - m·m: what is added to every row's bound to make it a score."""
-    planes: Planes | None = None
-    """For the first stage, where there is one."""
+    planes: Words | None = None
+    """R·r_q in 4 bits a dimension, as planes of bits, where there is a first stage."""
     compiled: object = None
     """What a compiled kernel made of all this."""
 
@@ -144,32 +144,6 @@ def encode(templates: Templates, centre: Centre, chunk: Chunk, rows: slice) -> W
     chunk.error[rows] = error
     chunk.norm[rows] = norm
     return Widest(float(error.max()), float(norm.max()))
-
-
-PLANES: Final = 4
-"""Bits of a rotated probe's dimension in the first stage; one more or less changes little."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planes:
-    """A rotated probe in 4 bits a dimension, as four planes of bits."""
-
-    bits: Words
-    """Shape (PLANES, words), the lowest bit's plane first. Level v means (2v - 15)·step/2."""
-    step: np.float32
-    error: np.float32
-    """Length of what the levels leave of the rotated probe."""
-
-    @classmethod
-    def of(cls, rotated: npt.NDArray[np.float32]) -> Planes:
-        """Quantise R·r_q, shape (64·words,)."""
-        level_max = (1 << PLANES) - 1
-        step = np.float32(2 * np.abs(rotated).max() / level_max) or np.float32(1)
-        levels = np.clip(np.rint(rotated / step + level_max / 2), 0, level_max).astype(np.uint8)
-        left = rotated - (levels - np.float32(level_max / 2)) * step
-        planes = levels[None, :] >> np.arange(PLANES, dtype=np.uint8)[:, None] & 1
-        bits = np.packbits(planes, axis=1, bitorder="little").view(np.uint64)
-        return cls(bits, step, np.float32(np.linalg.norm(left) * (1 + 1e-5)))
 
 
 def _up(value: float) -> np.float32:

@@ -12,7 +12,6 @@ import numpy as np
 from recollect.gallery.codes import (
     DEVIATIONS,
     ROUNDING,
-    Planes,
     Query,
     Widest,
 )
@@ -36,11 +35,14 @@ DIMENSION_MAX: Final = 4096
 SIGNS_DIMENSIONS: Final = range(256, 1025)
 """Dimensions with a first stage of sign bits. Below, one bit a dimension is too coarse."""
 
+PLANES: Final = 4
+"""Bits of a probe's dimension in the first stage; one more or less changes little."""
+
 CROWD: Final = 0.15
 """Share of a block's rows that the first stage may leave. Where it leaves more, as it does at low
 thresholds, it costs more than it spares, and the next blocks are scanned without it."""
 
-BLOCK: Final = 256
+BLOCK: Final = 4096
 """Rows that the kernel looks at together: it stops where fewer survivors have room."""
 
 ROTATION_SEED: Final = 20_240_609
@@ -135,8 +137,9 @@ class NativeKernel:
             *(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p),
             ctypes.c_void_p,
         )
-        self._library.recollect_rotate.argtypes = (
-            *(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p),
+        self._library.recollect_encode_planes.argtypes = (
+            *(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p),
+            ctypes.c_void_p,
         )
         self._library.recollect_stream.restype = ctypes.c_uint64
         self._library.recollect_stream.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
@@ -192,16 +195,17 @@ class NativeKernel:
             crowd=CROWD,
         )
         if self.keeps_signs(len(probe)):
-            rotated = np.zeros(stride, np.float32)
-            rotated[: len(probe)] = query.rest
-            self._library.recollect_rotate(
-                self._index, rotated.ctypes.data, stride, self._rotation(stride).ctypes.data
+            rest = np.zeros(stride, np.float32)
+            rest[: len(probe)] = query.rest
+            query.planes = np.empty((PLANES, stride // 64), np.uint64)
+            self._library.recollect_encode_planes(
+                self._index,
+                rest.ctypes.data,
+                stride,
+                self._rotation(stride).ctypes.data,
+                query.planes.ctypes.data,
+                ctypes.addressof(compiled),
             )
-            query.planes = Planes.of(rotated)
-            compiled.planes = query.planes.bits.ctypes.data
-            compiled.words = stride // 64
-            compiled.step = query.planes.step
-            compiled.plane_error = query.planes.error
         query.compiled = compiled
         return query
 

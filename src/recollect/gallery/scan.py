@@ -45,7 +45,7 @@ class Survivors:
         self.count_max = count_max
         self.floor = score_min
         self.count = 0
-        self._buffer = np.empty(min(rows_max, 2 * count_max + 8192) + 512, SURVIVOR)
+        self._buffer = np.empty(min(rows_max, 2 * count_max + 8192) + 4096, SURVIVOR)
 
     def room(self, least: int) -> Rows:
         """Where at least `least` more rows can be written; `took` says how many were."""

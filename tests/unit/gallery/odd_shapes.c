@@ -76,19 +76,11 @@ static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
         base += parts[0].templates[i] * centre[i] - centre[i] * centre[i];
         bias += 128 * codes[i];
     }
-    uint64_t *planes = NULL;
-    if (signed_) {
-        recollect_rotate(set, rotated, stride, flips);
-        planes = some(8 * PLANES * words);
-        for (uint32_t i = 0; i < stride; i++)
-            if (rotated[i] > 0)
-                for (int plane = 0; plane < PLANES; plane++)
-                    planes[plane * words + i / 64] |= 1ull << (i % 64);
-    }
-    const Query q = {.codes = codes, .planes = planes, .stride = stride, .words = words,
-                     .bias = bias, .scale = parts[0].scale[0], .length = sqrtf(length) * 1.001f,
-                     .error = parts[0].error[0], .base = base, .rounding = 1e-5f,
-                     .step = 0.01f, .plane_error = 1, .deviations = 6, .crowd = 0.15f};
+    uint64_t *planes = signed_ ? some(8 * PLANES * words) : NULL;
+    Query q = {.codes = codes, .stride = stride, .bias = bias, .scale = parts[0].scale[0],
+               .length = sqrtf(length) * 1.001f, .error = parts[0].error[0], .base = base,
+               .rounding = 1e-5f, .deviations = 6, .crowd = 0.15f};
+    if (signed_) recollect_encode_planes(set, rotated, stride, flips, planes, &q);
 
     const size_t capacity = BLOCK + most / 3;
     Survivor *out = some(capacity * sizeof *out);
@@ -161,12 +153,12 @@ int main(void) {
 #endif
         }
     const uint32_t dimensions[] = {1, 17, 63, 64, 65, 128, 192, 512, 1024};
-    const uint32_t rows[] = {1, 2, 15, 16, 17, 33, 256, 257, 600};
+    const uint32_t rows[] = {1, 2, 15, 16, 17, 33, 257, 4095, 4097};
     int sets = 0;
     for (; recollect_set_name(sets); sets++)
         for (size_t d = 0; d < sizeof dimensions / sizeof *dimensions; d++)
             for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
-                for (int signed_ = 0; signed_ < 2; signed_++)
+                for (int signed_ = 0; signed_ < 2 && rows[r] * dimensions[d] <= 300000; signed_++)
                     try(sets, dimensions[d], rows[r], signed_);
     uint64_t *words = some(8 * 1000);
     for (int i = 0; i < 1000; i++) words[i] = i;

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 import kernels
 from recollect.gallery import exact, kernel, native
-from recollect.gallery.codes import Centre, Planes, Query
+from recollect.gallery.codes import Centre, Query
 from recollect.gallery.columns import Chunk, Layout, Shelf
 from recollect.gallery.kernel import NumpyKernel, bounds, choose
 from recollect.gallery.native import NativeKernel
@@ -139,6 +139,12 @@ def test_centring_makes_finer_codes(coder):
     assert centred.error[250:500].mean() < 0.6 * plain.error[250:500].mean()
 
 
+def restored(query):
+    """The rotated probe as its planes of bits say."""
+    levels = np.unpackbits(query.planes.view(np.uint8), axis=1, bitorder="little")
+    return (np.array([1, 2, 4, 8]) @ levels - 7.5) * query.compiled.step
+
+
 @pytest.mark.parametrize("dimension", [256, 300, 512, 768])
 @pytest.mark.parametrize("name", ["native-0", "native-1", "native-2"])
 def test_sign_bits_estimate_products_as_well_as_theory_says(name, dimension):
@@ -150,28 +156,33 @@ def test_sign_bits_estimate_products_as_well_as_theory_says(name, dimension):
     query = coder.query(unit(templates[0] + templates[60]), Centre.of(None, dimension))
 
     bits = np.unpackbits(chunk.signs[:400].view(np.uint8), axis=1, bitorder="little")
-    levels = np.unpackbits(query.planes.bits.view(np.uint8), axis=1, bitorder="little")
-    rotated = (np.array([1, 2, 4, 8]) @ levels - 7.5) * query.planes.step
+    rotated = restored(query)
     estimates = chunk.factor[:400] * ((2.0 * bits - 1) @ rotated)
 
     size = bits.shape[1]
     noise = (widest.spread * query.length) ** 2 * size / (size - 1)
-    deviations = chunk.factor[:400] * np.sqrt(noise + query.planes.error**2)
+    deviations = chunk.factor[:400] * np.sqrt(noise + query.compiled.plane_error**2)
     off = (estimates - templates @ query.probe) / deviations
     assert 0.8 < np.sqrt((off**2).mean()) < 1.1
     assert abs(off.mean()) < 0.25
     assert np.abs(off).max() < 5
 
 
-def test_planes_are_the_levels_nearest_to_the_values():
-    values = np.random.default_rng(3).standard_normal(128).astype(np.float32)
+@pytest.mark.parametrize("dimension", [256, 300, 512])
+@pytest.mark.parametrize("name", ["native-0", "native-1", "native-2"])
+def test_planes_are_the_rotated_probe_in_four_bits(name, dimension):
+    coder = kernels.kernel_named(name)
+    probe = unit(np.random.default_rng(3).standard_normal(dimension))
 
-    planes = Planes.of(values)
+    query = coder.query(probe, Centre.of(None, dimension))
 
-    bits = np.unpackbits(planes.bits.view(np.uint8), axis=1, bitorder="little")
-    restored = (np.array([1, 2, 4, 8]) @ bits - 7.5) * planes.step
-    assert np.abs(restored - values).max() <= planes.step / 2 * 1.001
-    assert planes.error == pytest.approx(np.linalg.norm(restored - values), rel=1e-4)
+    # A rotation keeps lengths and angles: what is not lost in the levels is still there.
+    assert np.linalg.norm(restored(query)) == pytest.approx(1, abs=query.compiled.plane_error)
+    step = query.compiled.step
+    assert query.compiled.plane_error == pytest.approx(
+        step * np.sqrt(len(restored(query)) / 12), rel=0.1
+    )
+    assert np.abs(restored(query)).max() == pytest.approx(7.5 * step)
 
 
 def test_the_kernel_stays_within_its_memory_over_odd_shapes(tmp_path):

@@ -20,7 +20,7 @@ def test_what_can_be_among_the_best_survives(rows, count_max, score_min, togethe
         block = rows[first : first + together]
         for offset, (lower, upper) in enumerate(block):
             if upper >= survivors.floor:
-                survivors.room(512)[0] = (0, first + offset, upper, lower)
+                survivors.room(4096)[0] = (0, first + offset, upper, lower)
                 survivors.took(1)
         survivors.rows()
 
