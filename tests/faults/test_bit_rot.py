@@ -56,6 +56,7 @@ def scanned(store, c):
     return [(ids, block.tobytes()) for ids, block in blocks]
 
 
+@pytest.mark.timeout(900)  # For the slow ones.
 @pytest.mark.parametrize("flips", [150, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_flipped_bit_is_never_a_wrong_answer(whole, tmp_path, flips):
     chance = random.Random(SEED)

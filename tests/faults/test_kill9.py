@@ -20,6 +20,7 @@ def kill(child):
     assert child.wait() == -signal.SIGKILL
 
 
+@pytest.mark.timeout(900)  # For the slow ones.
 @pytest.mark.parametrize("rounds", [4, pytest.param(300, marks=pytest.mark.slow)])
 def test_nothing_acknowledged_is_lost_and_nothing_deleted_comes_back(tmp_path, rounds):
     chance, said = random.Random(SEED), Said()
