@@ -522,6 +522,25 @@ def test_sigterm_answers_what_is_in_work_and_does_not_wait_for_the_half_open():
         assert run.stdout.read() == "closed\n"
 
 
+def test_calls_that_the_drain_does_not_reach_are_refused_so_that_clients_try_again():
+    with process(work_s=1.5, drain_s=3.0) as (run, port), contextlib.ExitStack() as opened:
+        calls = [opened.enter_context(connect(port)) for _ in range(60)]
+        for sock in calls:
+            sock.sendall(post())
+        time.sleep(0.3)
+
+        run.send_signal(signal.SIGTERM)
+        heard = [until_closed(sock, 10)[0] for sock in calls]
+        run.wait(10)
+
+        answered = [data for data in heard if statuses(data) == [200]]
+        refused = [data for data in heard if statuses(data) == [400]]
+        assert len(answered) + len(refused) == 60
+        assert answered
+        assert refused
+        assert all(b"ThrottlingException" in data for data in refused)
+
+
 def test_sigterm_ends_the_process_even_if_a_call_hangs():
     with process(work_s=60, drain_s=2.0) as (run, port), connect(port) as sock:
         sock.sendall(post())

@@ -19,6 +19,7 @@ from recollect.errors import (
     InternalServerError,
     MethodNotAllowedException,
     SerializationException,
+    ThrottlingException,
     UnknownOperationException,
 )
 from recollect.wire import codec, plain, route, validate
@@ -145,6 +146,9 @@ class Endpoint:
                     _outcome(request_id, request, dialect, started, operation=name, error=error)
                 )
             return failure(dialect, error, request_id)
+        except asyncio.CancelledError:
+            # Only the end of a drain cancels calls. Their clients try again, here or elsewhere.
+            return failure(dialect, ThrottlingException("Service Unavailable"), request_id)
 
     async def _in_turn(self, call: Call, receive: Receive) -> Answer | None:
         """Wait for a slot and work; None where the client left while it waited."""
