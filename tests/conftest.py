@@ -11,6 +11,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+import postgres_server
 from recollect import app, truth
 from recollect.settings import Settings
 from recollect.wire.serve import Server
@@ -36,6 +37,8 @@ class Running:
         self.url = f"http://127.0.0.1:{port}"
         self.clients = []
         self.root = json.loads((settings.data / "root-credentials.json").read_text())
+        self.environ = {"RECOLLECT_STORE": settings.store} if settings.store else {}
+        """What commands beside this server need, besides its data folder."""
 
     def client(self, key_id=None, secret=None, token=None, region="eu-west-1"):
         """An unmodified boto3 that sends whatever it is told, once."""
@@ -71,12 +74,29 @@ class Running:
         self.server.close()
 
 
+STORES = ("sqlite", pytest.param("postgres", marks=pytest.mark.slow))
+"""What the contract tests run on; a module that says `STORES` itself has more in the fast run."""
+
+
+def pytest_generate_tests(metafunc):
+    """Run what a caller sees on every store."""
+    if "serve" in metafunc.fixturenames and "contract" in metafunc.module.__name__:
+        stores = getattr(metafunc.module, "STORES", STORES)
+        if metafunc.definition.get_closest_marker("embedded"):
+            stores = ("sqlite",)
+        metafunc.parametrize("serve", stores, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory):
+def serve(request, tmp_path_factory):
     """Start a server with the given settings changed; it is closed at the end of the session."""
     running = []
+    on_postgres = getattr(request, "param", "sqlite") == "postgres"
 
     def start(packs=None, **changes):
+        if on_postgres and not changes.keys() & {"store", "data"}:
+            # The server outlives the test, and so does what it stands on.
+            changes["store"] = postgres_server.SESSION.enter_context(postgres_server.schema())
         settings = replace(
             Settings(
                 data=tmp_path_factory.mktemp("data"),

@@ -27,6 +27,7 @@ class Entry:
         self.collection = collection
         self.tags = dict(tags)
         self.faces = {}  # face_id to Enrolment, whose face knows its user
+        self.enrolled_at = {}  # face_id to epoch seconds
         self.users = {}  # user_id to key
         self.tokens = {}
         self.sequence = 0
@@ -96,6 +97,7 @@ class DictStore:
             same = [e.face for e in entry.faces.values() if place(e.face) == place(enrolment.face)]
             if not same:
                 entry.faces[enrolment.face.face_id] = enrolment
+                entry.enrolled_at[enrolment.face.face_id] = self.clock()
                 added.append((enrolment.face.face_id, enrolment.template))
             answer.append(same[0] if same else enrolment.face)
         if added:
@@ -129,6 +131,10 @@ class DictStore:
         if deleted:
             self._change(entry, faces_removed=deleted)
         return Deletion(deleted, unknown(face_ids, found), owned)
+
+    def faces_older_than(self, collection, age_s, *, limit):
+        entry, oldest = self._entry(collection), self.clock() - age_s
+        return [i for i in entry.faces if entry.enrolled_at[i] < oldest][:limit]
 
     def face_templates(self, collection, face_ids):
         faces = self._entry(collection).faces

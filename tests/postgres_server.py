@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -91,11 +92,18 @@ def schema(url=None):
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
     try:
-        yield psycopg.conninfo.make_conninfo(url, options=f"-csearch_path={name}")
+        yield _in_schema(psycopg.conninfo.conninfo_to_dict(url), name)
     finally:
         # A server of our own is gone by now with everything in it.
         with suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True) as end:
             end.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+def _in_schema(fields, name):
+    """A server and a schema as one URL."""
+    more = fields | {"options": f"-csearch_path={name}"}
+    database = more.pop("dbname", "")
+    return f"postgresql:///{database}?{urlencode(more, quote_via=quote)}"
 
 
 @contextmanager

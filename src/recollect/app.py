@@ -26,7 +26,6 @@ from recollect.gallery import crypt
 from recollect.gallery.arena import Arena
 from recollect.gallery.gallery import Galleries
 from recollect.gallery.retention import expire
-from recollect.gallery.sqlite import SQLiteStore
 from recollect.operations import collections, faces, images, search, tags, users
 from recollect.operations.service import Parts, Service
 from recollect.settings import SettingError, models_folder
@@ -168,8 +167,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         opened.callback(endpoint.close)
         checks = {"models": lambda: bool(packs), "index": galleries.ready}
         asgi = _routes(settings, endpoint, identify, checks, packs)
-        if isinstance(store, SQLiteStore):
-            opened.callback(_retention(store).set)
+        opened.callback(_retention(store).set)
         decoder.ready()
         log.info(
             "built",
@@ -417,7 +415,7 @@ def _announce(settings: Settings, host: str, port: int) -> None:
         console.print(f"Console: {url}/console/", highlight=False)
 
 
-def _retention(store: SQLiteStore) -> threading.Event:
+def _retention(store: Store) -> threading.Event:
     """Delete what is older than its collection allows, until the event is set.
 
     The tag `recollect:retention-days` of a collection says how old its faces may become.

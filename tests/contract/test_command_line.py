@@ -25,9 +25,14 @@ SEARCH = {
 }
 
 
+BESIDE = {}
+"""What commands beside the common server find in their environment."""
+
+
 def recollect(*arguments, code=0, cwd=None, **environ):
     """Run the command and give back its standard output."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RECOLLECT_", "AWS_"))}
+    kept |= BESIDE
     done = subprocess.run(
         [sys.executable, "-m", "recollect", *map(str, arguments)],
         capture_output=True,
@@ -41,8 +46,10 @@ def recollect(*arguments, code=0, cwd=None, **environ):
 
 
 @pytest.fixture
-def data(server):
+def data(server, monkeypatch):
     """The data folder of the common server, its address written as `recollect serve` does."""
+    for name, value in server.environ.items():
+        monkeypatch.setitem(BESIDE, name, value)
     folder = server.server.settings.data
     (folder / "address").write_text(server.url)
     return folder
@@ -111,15 +118,7 @@ def test_a_policy_is_replaced_shown_and_simulated(server, data, policy, tmp_path
     wide.write_text(json.dumps(SEARCH).replace("rekognition:ListCollections", "*"))
     what = ("policy", "simulate", key_id, "--action", "rekognition:CreateCollection")
 
-    assert (
-        "denied"
-        in subprocess.run(
-            [sys.executable, "-m", "recollect", *what, "--data", str(data)],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
-    )
+    assert "denied" in recollect(*what, "--data", data, code=None)
     recollect("policy", "attach", key_id, "--policy", wide, "--data", data)
     assert "allowed" in recollect(*what, "--data", data)
     assert json.loads(recollect("policy", "show", key_id, "--data", data))[0]["Statement"]
@@ -258,6 +257,7 @@ def test_search_prints_matches_and_exits_1_where_there_are_none(
     recollect("search", unknown, "--collection", collection, "--data", data, code=1)
 
 
+@pytest.mark.embedded
 def test_a_second_server_on_a_data_folder_is_refused_in_one_line(data):
     said = recollect("serve", "--data", data, "--port", 0, code=2)
 

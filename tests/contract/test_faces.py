@@ -6,6 +6,7 @@ import pytest
 from contract.broken import COLLECTION, IMAGE, refusal
 from toys import POOR, picture
 
+STORES = ("sqlite", "postgres")
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from contract.test_command_line import data, recollect
 from toys import picture
 
@@ -15,6 +17,7 @@ def enrol(rekognition, collection, person, name):
     return answer["FaceRecords"][0]["Face"]["FaceId"]
 
 
+@pytest.mark.embedded
 def test_a_backup_is_restored_without_what_was_deleted_since(serve, tmp_path):
     server = serve()
     client, folder = server.client(), server.server.settings.data

@@ -5,23 +5,15 @@ import pytest
 import postgres_server
 from toys import picture
 
+STORES = ("postgres",)
+
 
 @pytest.fixture(scope="module")
 def pair(serve, tmp_path_factory):
-    # The servers outlive this module, and so does what they stand on.
-    url = as_url(postgres_server.SESSION.enter_context(postgres_server.schema()))
+    url = postgres_server.SESSION.enter_context(postgres_server.schema())
     folder = tmp_path_factory.mktemp("shared")
     # Both have the master key and the root key of this folder, as two machines would.
     return [serve(store=url, data=folder).client() for _ in range(2)]
-
-
-def as_url(conninfo):
-    from psycopg.conninfo import conninfo_to_dict
-
-    fields = conninfo_to_dict(conninfo)
-    database = fields.pop("dbname")
-    more = "&".join(f"{name}={value.replace('=', '%3D')}" for name, value in fields.items())
-    return f"postgresql:///{database}?{more}"
 
 
 def test_a_face_enrolled_at_one_server_is_found_and_deleted_at_the_other(pair):

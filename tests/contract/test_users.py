@@ -6,6 +6,8 @@ from contract.broken import COLLECTION, IMAGE, refusal
 from contract.test_faces import NOBODY, ids, index
 from toys import POOR, picture
 
+STORES = ("sqlite", "postgres")
+
 
 @pytest.fixture
 def ann(rekognition, collection):

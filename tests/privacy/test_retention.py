@@ -1,20 +1,19 @@
 """Faces do not outstay their time."""
 
-import contextlib
-
 import pytest
 
-from enrolments import Clock, collection, enrolment, face_id, sqlite_store
+from enrolments import Clock, Ids, collection, enrolment, face_id, opened
 from recollect.gallery import retention
 
 DAY_S = 24 * 3600
 
 
 @pytest.mark.parametrize("together", [1, 3, 1000])
-def test_what_is_too_old_is_deleted_and_nothing_else(tmp_path, monkeypatch, together):
+@pytest.mark.parametrize("kind", ["dict", "sqlite", "postgres"])
+def test_what_is_too_old_is_deleted_and_nothing_else(tmp_path, monkeypatch, kind, together):
     monkeypatch.setattr(retention, "DELETED_TOGETHER", together)
     clock = Clock()
-    with contextlib.closing(sqlite_store(tmp_path, clock=clock)) as store:
+    with opened(kind, tmp_path, clock, Ids()) as store:
         staff, visitors = collection(store), collection(store, "visitors")
         for c in (staff, visitors):
             store.add_faces(c, [enrolment(n) for n in range(4)])

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from recollect.cli.client import Client
-    from recollect.gallery.sqlite import SQLiteStore
+    from recollect.gallery.store import Store
 
 audit_app = typer.Typer(help="The audit log: verify, tail, export.", no_args_is_help=True)
 subject_app = typer.Typer(
@@ -51,8 +51,11 @@ def backup(
     """
     from recollect.gallery.backup import backup as copy
     from recollect.gallery.backup import prune
+    from recollect.gallery.sqlite import SQLiteStore
 
     with _store(data) as store, _bar("Copying") as progress:
+        if not isinstance(store, SQLiteStore):
+            raise CommandError("a shared store is copied with pg_dump: see docs/scaling.md")
         path = copy(store, target, clock=time.time, progress=progress)
     removed = prune(target, keep=keep) if keep else []
     if as_json:
@@ -280,18 +283,12 @@ def _pages(client: Client, operation: str, member: str, **params: Any) -> Iterat
 
 
 @contextmanager
-def _store(data: Path | None) -> Iterator[SQLiteStore]:
-    """The data folder's store, beside a server that may be running."""
+def _store(data: Path | None) -> Iterator[Store]:
+    """The store, beside a server that may be running."""
     from recollect import truth
-    from recollect.gallery.sqlite import SQLiteStore
 
-    store = truth.open_store(load({"data": data}), exclusive=False)
-    try:
-        if not isinstance(store, SQLiteStore):
-            raise CommandError("a shared store is tended with PostgreSQL's own tools")
+    with closing(truth.open_store(load({"data": data}), exclusive=False)) as store:
         yield store
-    finally:
-        store.close()
 
 
 @contextmanager

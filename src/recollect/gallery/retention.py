@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from recollect.gallery.sqlite import SQLiteStore
-    from recollect.gallery.store import Collection
+    from recollect.gallery.store import Collection, Store
 
 DELETED_TOGETHER: Final = 1000
 """Faces deleted in one transaction, so that other writes get their turn."""
 
 
-def expire(store: SQLiteStore, collection: Collection, *, age_s: float) -> int:
+def expire(store: Store, collection: Collection, *, age_s: float) -> int:
     """Delete a collection's faces that were enrolled longer ago than an age.
 
     When this returns no search finds them; their bytes leave the disk as after any deletion.

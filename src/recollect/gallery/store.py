@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from recollect.gallery.audit import Log
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -154,7 +156,7 @@ class AccessKey:
     created_at: float = 0.0
 
 
-class Store(Protocol):
+class Store(Log, Protocol):
     """The truth: SQL, transactional, durable before a method returns.
 
     Every method is safe from any thread. A write returns after commit *and* after the function
@@ -224,6 +226,10 @@ class Store(Protocol):
 
     def delete_faces(self, collection: Collection, face_ids: Sequence[str]) -> Deletion:
         """Delete faces that belong to no user."""
+        ...
+
+    def faces_older_than(self, collection: Collection, age_s: float, *, limit: int) -> list[str]:
+        """FaceIds of at most `limit` faces that were enrolled longer ago than an age."""
         ...
 
     def face_templates(

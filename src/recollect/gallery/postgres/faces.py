@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from recollect.gallery.ids import packed
+from recollect.gallery.ids import packed, unpacked_all
 from recollect.gallery.postgres.collections import Collections
 from recollect.gallery.rows import SCAN_ROWS, enrolled, missing, no_collection, raw_id, rounded
 from recollect.gallery.rows import face as face_of
@@ -140,6 +140,14 @@ class Faces(Collections):
             return Deletion(tuple(deleted), missing(face_ids, found), owned)
 
         return self._write(write)
+
+    def faces_older_than(self, collection: Collection, age_s: float, *, limit: int) -> list[str]:
+        """See Store. Reads the whole collection."""
+        query = (
+            "SELECT id FROM face WHERE collection = tally.collection AND enrolled_at < %s LIMIT %s"
+        )
+        rows = self._of(self._database, collection, query, self._clock() - age_s, limit)
+        return unpacked_all([face_id for (face_id,) in rows])
 
     def face_templates(
         self, collection: Collection, face_ids: Sequence[str]

@@ -132,7 +132,7 @@ class Faces(Tables):
         return self._free(write)
 
     def faces_older_than(self, collection: Collection, age_s: float, *, limit: int) -> list[str]:
-        """FaceIds of faces enrolled longer ago than `age_s`; reads the whole collection."""
+        """See Store. Reads the whole collection."""
         query = "SELECT id FROM face WHERE row BETWEEN ? AND ? AND enrolled_at < ? LIMIT ?"
         with self._database.reading() as sql:
             self._numbers(sql, collection)
