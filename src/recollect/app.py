@@ -22,14 +22,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from recollect import __version__, telemetry, trail
-from recollect.gallery import crypt
 from recollect.gallery.arena import Arena
 from recollect.gallery.gallery import Galleries
 from recollect.gallery.retention import expire
 from recollect.operations import collections, faces, images, search, tags, users
 from recollect.operations.service import Parts, Service
 from recollect.settings import SettingError, models_folder
-from recollect.truth import ROOT_POLICY, make_key, master_key, open_store
+from recollect.truth import ROOT_POLICY, make_key, open_store
 from recollect.vision.header import Limits as PictureLimits
 from recollect.vision.image import Decoder
 from recollect.vision.pack import load as load_pack
@@ -146,7 +145,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             default_pack=_default_pack(settings, packs),
             decode=lambda data, side: decoder.decode(data, long_side_max=side),
             read_s3=buckets.read,
-            token_key=crypt.derived(master_key(settings), "paging tokens"),
+            token_key=store.key_for("paging tokens"),
             faces_per_collection_max=settings.faces_per_collection_max,
             users_per_collection_max=settings.users_per_collection_max,
             search_side_px=settings.search_side_px,

@@ -6,14 +6,17 @@ import json
 import secrets
 import time
 import uuid
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from recollect.gallery import crypt
+from recollect.gallery import disk, master
 from recollect.gallery.sqlite import SQLiteStore
 from recollect.gallery.store import AccessKey
 from recollect.settings import SettingError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from recollect.gallery.store import Store
     from recollect.settings import Settings
 
@@ -25,10 +28,15 @@ ROOT_POLICY = json.dumps(
 )
 
 
+def master_key_file(settings: Settings) -> Path:
+    """Where the master key lies, unless it is given or printed."""
+    return settings.master_key_file or settings.data / "master.key"
+
+
 def master_key(settings: Settings) -> bytes:
     """The key that everything at rest hangs on."""
-    return crypt.master_key(
-        settings.master_key_file or settings.data / "master.key",
+    return master.obtain(
+        master_key_file(settings),
         given=settings.master_key,
         command=settings.master_key_command,
     )
@@ -61,6 +69,43 @@ def _shared_store(settings: Settings) -> Store:
     return PostgresStore(
         settings.store, master_key(settings), clock=time.time, ids=lambda: str(uuid.uuid4())
     )
+
+
+def rotate_master_key(settings: Settings) -> Path:
+    """Put a new master key in the place of the one in its file, while the server runs.
+
+    At every moment the key in the file opens the store, so this may be cut short anywhere; done
+    again, it is finished. Returns the file.
+
+    Raises:
+        SettingError: the key does not lie in a file of this machine alone.
+    """
+    if settings.master_key or settings.master_key_command or settings.store:
+        raise SettingError(
+            "rotate is for a master key in a file of one server. Else: `recollect key master add"
+            " FILE`, let every server have the key in FILE, `recollect key master retire`"
+        )
+    path = master_key_file(settings)
+    new = path.with_name(f"{path.name}.new")
+    with closing(open_store(settings, exclusive=False)) as store, disk.turn(settings.data):
+        coming = master.in_file(new)
+        store.seal_under([master_key(settings), coming])
+        disk.replace(new, path)
+        disk.discard(new)
+        store.seal_under([coming])
+    return path
+
+
+def add_master_key(settings: Settings, path: Path) -> None:
+    """Let the key in a file open the store as well; it is made where there is no file."""
+    with closing(open_store(settings, exclusive=False)) as store, disk.turn(settings.data):
+        store.seal_under([master_key(settings), master.in_file(path)])
+
+
+def retire_master_keys(settings: Settings) -> None:
+    """Let no master key open the store but the one that the settings give."""
+    with closing(open_store(settings, exclusive=False)) as store, disk.turn(settings.data):
+        store.seal_under([master_key(settings)])
 
 
 def make_key(

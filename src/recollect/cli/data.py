@@ -80,7 +80,7 @@ def restore(
     from recollect.gallery.backup import restore as take
 
     settings = load({"data": data})
-    key_file = settings.master_key_file or settings.data / "master.key"
+    key_file = truth.master_key_file(settings)
     if not (settings.master_key or settings.master_key_command or key_file.exists()):
         raise CommandError(f"put the master key of the copied folder into {key_file} first")
     restored = take(

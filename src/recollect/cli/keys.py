@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from recollect.gallery.store import AccessKey, Store
     from recollect.settings import Settings
 
-key_app = typer.Typer(help="Access keys: create, list, disable, enable, delete.")
+key_app = typer.Typer(
+    help="Access keys: create, list, rotate, disable, enable, delete; the master key."
+)
 policy_app = typer.Typer(help="Policies: attach one to a key, show, simulate.")
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder of the server")]

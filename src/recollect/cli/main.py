@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from recollect import __version__
-from recollect.cli import bench, doctor, intake, keys, measure, models
+from recollect.cli import bench, doctor, intake, keys, master, measure, models
 from recollect.cli import data as tending
 from recollect.settings import SettingError, load
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(keys.key_app, name="key")
+keys.key_app.add_typer(master.app, name="master")
 app.add_typer(keys.policy_app, name="policy")
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")

@@ -6,7 +6,7 @@ import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from recollect.gallery import crypt, disk
+from recollect.gallery import crypt, disk, master
 from recollect.gallery.sqlite.commit import Volume
 from recollect.gallery.sqlite.erasures import Erasure, drop_keyless, erasures
 from recollect.gallery.sqlite.keyring import Keyring
@@ -147,7 +147,7 @@ def _without(
     ids: Callable[[], str],
 ) -> Restored:
     """Take out of a folder what was deleted elsewhere."""
-    key = crypt.data_key(folder / DATA_KEY, master_key)
+    key = master.data_key(folder / DATA_KEY, master_key)
     database = open_database(folder, key)
     keyring = Keyring(folder / KEYRING, key, Volume(disk.Reserve(folder / "reserve", 0)))
     keyless = drop_keyless(database, keyring)
@@ -174,7 +174,7 @@ def _deletions(databases: Iterable[Path], staging: Path, master_key: bytes) -> s
             continue
         journal.mkdir(mode=0o700)
         try:
-            key = crypt.data_key(path.parent / DATA_KEY, master_key)
+            key = master.data_key(path.parent / DATA_KEY, master_key)
             for suffix in ("", "-wal"):
                 source = path.with_name(path.name + suffix)
                 if source.exists():

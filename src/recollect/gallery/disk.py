@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MIB: Final = 1 << 20
@@ -31,6 +33,12 @@ def write_new(path: Path, data: bytes) -> None:
         os.close(file)
         unfinished.unlink()
     sync_folder(path.parent)
+
+
+def discard(path: Path) -> None:
+    """Remove a file, and what a crash left of it when it was being written."""
+    for leftover in path.parent.glob(f"{path.name}*"):
+        leftover.unlink()
 
 
 def replace(source: Path, target: Path) -> None:
@@ -57,6 +65,17 @@ def sync_folder(folder: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Wait for a folder's turn, of which one process at a time has one; ends with the process."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 class FolderLock:

@@ -373,6 +373,19 @@ class Store(Log, Protocol):
         """Append one audit entry (JSON) to the hash chain, durable when this returns."""
         ...
 
+    # The key of all keys -----------------------------------------------------------------------
+
+    def seal_under(self, master_keys: Sequence[bytes]) -> None:
+        """Let these master keys, and no others, open the store from now on.
+
+        Two at once would undo each other: `disk.turn` keeps the commands of one machine apart.
+        """
+        ...
+
+    def key_for(self, purpose: str) -> bytes:
+        """A key of 32 bytes for a purpose; the same on all nodes and under every master key."""
+        ...
+
     def close(self) -> None:
         """Finish what was begun and let go of the files."""
         ...

@@ -1,8 +1,6 @@
-"""Keys and seals: where they come from, what they hold, when they refuse."""
+"""Seals: what they hold, when they refuse."""
 
 import os
-import stat
-import sys
 
 import numpy as np
 import pytest
@@ -12,79 +10,10 @@ from hypothesis import strategies as st
 from enrolments import template
 from recollect.gallery import crypt
 from recollect.gallery.crypt import Box, Damaged, TemplateBox
-from recollect.gallery.store import StoreUnusable
 
 KEY = bytes(range(32))
 IDS = [bytes([n]) * 16 for n in range(1, 6)]
 ROWS = np.stack([template(n) for n in range(5)])
-
-
-def test_the_first_start_makes_a_key_that_only_the_owner_reads(tmp_path):
-    path = tmp_path / "data" / "master.key"
-
-    made = crypt.master_key(path)
-
-    assert len(made) == 32
-    assert crypt.master_key(path) == made
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [file.name for file in path.parent.iterdir()] == ["master.key"]
-    assert crypt.master_key(tmp_path / "other.key") != made
-
-
-def test_a_key_that_was_given_is_taken(tmp_path):
-    path = tmp_path / "master.key"
-
-    assert crypt.master_key(path, given=f" {KEY.hex().upper()}\n") == KEY
-    assert crypt.master_key(path, command=f"echo {KEY.hex()}") == KEY
-    assert not path.exists()
-
-
-@pytest.mark.parametrize(
-    ("how", "says"),
-    [
-        ({"given": "abc"}, "the master key that was given is not 64 hexadecimal digits"),
-        ({"given": KEY.hex() + "00"}, "is not 64 hexadecimal digits"),
-        ({"command": "echo secret-that-must-not-be-shown"}, "what the master key command prints"),
-        ({"command": "exit 3"}, "the master key command failed with 3"),
-        ({"given": KEY.hex(), "command": "true"}, "not both"),
-    ],
-)
-def test_a_key_that_cannot_be_used_is_a_clear_refusal(tmp_path, how, says):
-    with pytest.raises(StoreUnusable, match=says) as refused:
-        crypt.master_key(tmp_path / "master.key", **how)
-    assert "secret-that" not in str(refused.value)
-
-
-def test_a_command_that_hangs_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(crypt, "COMMAND_S_MAX", 0.2)
-    with pytest.raises(StoreUnusable, match=r"took over 0\.2 s"):
-        crypt.master_key(tmp_path / "k", command=f"exec {sys.executable} -c 'input()' < /dev/zero")
-
-
-def test_a_key_file_that_others_can_read_is_refused(tmp_path):
-    path = tmp_path / "master.key"
-    crypt.master_key(path)
-    path.chmod(0o640)
-
-    with pytest.raises(StoreUnusable, match="can be read by others: chmod 600"):
-        crypt.master_key(path)
-
-
-def test_a_spoilt_key_file_is_refused(tmp_path):
-    path = tmp_path / "master.key"
-    path.write_bytes(b"\xff" * 32)
-    path.chmod(0o600)
-
-    with pytest.raises(StoreUnusable, match="is not 64 hexadecimal digits"):
-        crypt.master_key(path)
-
-
-def test_no_new_key_is_made_beside_old_data(tmp_path):
-    (tmp_path / "recollect.db").touch()
-
-    with pytest.raises(StoreUnusable, match="is missing, and the data in"):
-        crypt.master_key(tmp_path / "master.key")
-    assert not (tmp_path / "master.key").exists()
 
 
 def test_keys_for_two_purposes_have_nothing_in_common():

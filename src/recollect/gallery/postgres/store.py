@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from recollect.gallery import crypt
+from recollect.gallery import crypt, master
 from recollect.gallery.audit import Chain
 from recollect.gallery.postgres.changes import KEPT_S, Changes
 from recollect.gallery.postgres.database import Database
@@ -16,7 +16,7 @@ from recollect.gallery.postgres.keys import Keys
 from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from recollect.gallery.postgres.database import Sql
     from recollect.gallery.store import Change
@@ -64,7 +64,7 @@ class PostgresStore(Changes, Keys):
         self._tender = threading.Thread(target=self._tend_until_closed, name="tend", daemon=True)
         self._database = Database(url)
         try:
-            key = self._root_key(master_key)
+            self._key = key = self._root_key(master_key)
         except BaseException:
             self._database.close()
             raise
@@ -79,6 +79,15 @@ class PostgresStore(Changes, Keys):
         if len(self._subscribers) == 1:
             self._feed.start()
             self._tender.start()
+
+    def seal_under(self, master_keys: Sequence[bytes]) -> None:
+        """See Store."""
+        sealed = master.sealed(self._key, master_keys)
+        self._database.write(lambda sql: sql.run("UPDATE root SET sealed = %s", sealed))
+
+    def key_for(self, purpose: str) -> bytes:
+        """See Store."""
+        return crypt.derived(self._key, purpose)
 
     def tend(self) -> None:
         """Erase what deleted collections left and forget what is too old to count."""
@@ -104,8 +113,7 @@ class PostgresStore(Changes, Keys):
 
     def _root_key(self, master_key: bytes) -> bytes:
         """The key that all others are derived from; made by the first node that ever starts."""
-        box = crypt.Box(master_key)
-        made = box.seal(os.urandom(crypt.KEY_BYTES), crypt.DATA_KEY)
+        made = master.sealed(os.urandom(crypt.KEY_BYTES), [master_key])
 
         def write(sql: Sql) -> bytes:
             sql.run("INSERT INTO root VALUES (1, %s) ON CONFLICT DO NOTHING", made)
@@ -113,7 +121,7 @@ class PostgresStore(Changes, Keys):
             return bytes(sealed)
 
         try:
-            return box.open(self._database.write(write), crypt.DATA_KEY)
+            return master.unsealed(self._database.write(write), master_key)
         except crypt.Damaged:
             raise StoreUnusable(
                 "the database does not open: the master key is not the one it was made with. All"

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from recollect.gallery import crypt, disk
+from recollect.gallery import crypt, disk, master
 from recollect.gallery.audit import Chain
 from recollect.gallery.disk import MIB, FolderLock, Reserve
 from recollect.gallery.sqlite.commit import GroupCommit, Volume
@@ -18,7 +18,7 @@ from recollect.gallery.sqlite.keys import Keys
 from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from recollect.gallery.store import Change
@@ -84,7 +84,7 @@ class SQLiteStore(Erasures, Keys):
         self._closing = threading.Event()
         self._tender = threading.Thread(target=self._tend_until_closed, name="tend", daemon=True)
         try:
-            key = crypt.data_key(folder / DATA_KEY, master_key)
+            self._key = key = master.data_key(folder / DATA_KEY, master_key)
             self._secrets = crypt.Box(crypt.derived(key, "access keys"))
             self._chain = Chain(crypt.derived(key, "audit"))
             self._database = open_database(folder, key, vfs=vfs)
@@ -105,6 +105,14 @@ class SQLiteStore(Erasures, Keys):
     def subscribe(self, apply: Callable[[Change], None]) -> None:
         """See Store."""
         self._subscribers.append(apply)
+
+    def seal_under(self, master_keys: Sequence[bytes]) -> None:
+        """See Store."""
+        master.seal_again(self._folder / DATA_KEY, self._key, master_keys)
+
+    def key_for(self, purpose: str) -> bytes:
+        """See Store."""
+        return crypt.derived(self._key, purpose)
 
     def tend(self) -> None:
         """Erase what deleted collections left and forget what is too old to count."""
