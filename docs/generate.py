@@ -6,13 +6,15 @@ Run `python docs/generate.py` after a change; a test compares and fails when a p
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recollect import errors, settings
+from recollect.administration import Administration
 from recollect.app import OPERATIONS
-from recollect.wire.access import RESOURCES
-from recollect.wire.model import operations
+from recollect.wire.access import ADMINISTRATION, RESOURCES
+from recollect.wire.model import every_operation
 
 if TYPE_CHECKING:
     from recollect.wire.model import Shape
@@ -52,27 +54,22 @@ def operations_page() -> str:
         "",
     ]
     for name in sorted(OPERATIONS):
-        model = operations()[name]
         about = "`*`" if RESOURCES[name] == "none" else "the collection"
-        lines += [
-            f"## {name}",
-            "",
-            f"{_summary(name)} Needs the permission `rekognition:{name}` on {about}.",
-            "",
-        ]
-        if model.input is not None and model.input.members:
-            lines += ["| parameter | type | rule |", "| --- | --- | --- |"]
-            lines += [
-                f"| {'**' if m in model.input.required else ''}{m}"
-                f"{'**' if m in model.input.required else ''} | {_type(entry.shape)} "
-                f"| {_rule(entry.shape)} |"
-                for m, entry in model.input.members.items()
-            ]
-            lines.append("")
-        if model.output is not None:
-            members = ", ".join(f"`{m}`" for m in model.output.members) or "nothing"
-            lines += [f"Answers {members}.", ""]
-        lines += ["Errors: " + ", ".join(f"`{e}`" for e in sorted(model.errors)) + ".", ""]
+        lines += _operation(
+            "##", name, f"{_summary(name)} Needs the permission `rekognition:{name}` on {about}."
+        )
+    lines += [
+        "## Administration",
+        "",
+        "Keys, policies and the audit log, for the console and for programs: `POST /v1/NAME`, or",
+        "`X-Amz-Target: Recollect.NAME` in the AWS dialect. Who may have these permissions:",
+        "[security](security.md#who-may-administer-over-the-wire).",
+        "",
+    ]
+    for name, about in ADMINISTRATION.items():
+        method = getattr(Administration, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+        needs = "no permission" if about == "self" else f"the permission `recollect:{name}` on `*`"
+        lines += _operation("###", name, f"{_first_line(method)} Needs {needs}.")
     lines += ["## Errors", "", "| code | status, AWS dialect | status, plain dialect | when |"]
     lines += ["| --- | --- | --- | --- |"]
     lines += [
@@ -80,6 +77,25 @@ def operations_page() -> str:
         for name, kind in _errors()
     ]
     return "\n".join(lines) + "\n"
+
+
+def _operation(heading: str, name: str, about: str) -> list[str]:
+    """One operation: what it is, its parameters, its answer, its errors."""
+    model = every_operation()[name]
+    lines = [f"{heading} {name}", "", about, ""]
+    if model.input is not None and model.input.members:
+        lines += ["| parameter | type | rule |", "| --- | --- | --- |"]
+        lines += [
+            f"| {'**' if m in model.input.required else ''}{m}"
+            f"{'**' if m in model.input.required else ''} | {_type(entry.shape)} "
+            f"| {_rule(entry.shape)} |"
+            for m, entry in model.input.members.items()
+        ]
+        lines.append("")
+    if model.output is not None:
+        members = ", ".join(f"`{m}`" for m in model.output.members) or "nothing"
+        lines += [f"Answers {members}.", ""]
+    return [*lines, "Errors: " + ", ".join(f"`{e}`" for e in sorted(model.errors)) + ".", ""]
 
 
 def settings_page() -> str:

@@ -37,7 +37,7 @@ def nothing(caller, params):
 
 def endpoint(**changes):
     """An endpoint that serves all operations with `nothing`, unless told otherwise."""
-    operations = dict.fromkeys(model.operations(), nothing) | changes.pop("operations", {})
+    operations = dict.fromkeys(model.every_operation(), nothing) | changes.pop("operations", {})
     hooks = {
         "identify": caller,
         "authorise": lambda caller, operation, params: None,

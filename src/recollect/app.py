@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from recollect import __version__, telemetry, trail
+from recollect.administration import Administration
 from recollect.gallery.arena import Arena
 from recollect.gallery.gallery import Galleries
 from recollect.gallery.retention import expire
@@ -295,8 +296,12 @@ def _endpoint(
             Service(parts, caller.account, caller.region), params
         )
 
+    administration = Administration(
+        store, account=settings.account, token_key=parts.token_key, open_door=settings.no_auth
+    )
     return Endpoint(
-        {name: bound(function) for name, function in OPERATIONS.items()},
+        {name: bound(function) for name, function in OPERATIONS.items()}
+        | administration.operations(),
         identify=identify,
         authorise=authorise,
         record=record,

@@ -6,10 +6,12 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from recollect.wire.access import ADMINISTRATION
+
 if TYPE_CHECKING:
     from recollect.wire.outcome import Outcome
 
-READ_ONLY = ("Compare", "Describe", "Detect", "List", "Search")
+READ_ONLY = ("Compare", "Describe", "Detect", "Get", "List", "Read", "Search")
 
 
 def record(outcome: Outcome) -> dict[str, Any]:
@@ -23,20 +25,26 @@ def record(outcome: Outcome) -> dict[str, Any]:
     Source: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference.html
     """
     caller, result = outcome.caller, outcome.result or {}
+    operation = outcome.operation or ""
+    read_only = operation.startswith(READ_ONLY)
     entry: dict[str, Any] = {
         "eventVersion": "1.11",
         "eventTime": _iso(outcome.started)[:19] + "Z",
-        "eventSource": "rekognition.amazonaws.com",
+        "eventSource": "recollect" if operation in ADMINISTRATION else "rekognition.amazonaws.com",
         "eventName": outcome.operation,
         "eventType": "AwsApiCall",
         "eventID": str(uuid.uuid4()),
         "requestID": outcome.request_id,
-        "readOnly": (outcome.operation or "").startswith(READ_ONLY),
+        "readOnly": read_only,
         "sourceIPAddress": outcome.source_ip,
         "userAgent": outcome.user_agent[:256],
         "userIdentity": {"type": "Unknown"},
         "requestParameters": outcome.params,
-        "responseElements": None,
+        "responseElements": (
+            {"AccessKeyId": result["AccessKeyId"]}
+            if "AccessKeyId" in result and not read_only
+            else None
+        ),
         "additionalEventData": {
             "startedAt": _iso(outcome.started),
             "endedAt": _iso(outcome.ended),

@@ -1,4 +1,4 @@
-"""One signed call as bytes, for what boto3 would tidy up."""
+"""One call as bytes or in plain JSON, for what boto3 would tidy up or does not speak."""
 
 import json
 import urllib.error
@@ -33,3 +33,19 @@ def call(server, operation, params, headers=None, path="/", body=None):
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
+
+
+def plain(server, operation, params, bearer=None):
+    """Status and envelope of one call, with a bearer token where one is given."""
+    headers = {"content-type": "application/json"}
+    if bearer is not None:
+        headers["authorization"] = f"Bearer {bearer}"
+    request = urllib.request.Request(
+        f"{server.url}/v1/{operation}", json.dumps(params).encode(), headers, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())

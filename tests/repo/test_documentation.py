@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from recollect import settings
+from recollect.administration import Administration
 from recollect.app import OPERATIONS
+from recollect.wire.model import administration as model_of_ours
 from recollect.wire.model import operations
 
 ROOT = Path(__file__).parents[2]
@@ -28,8 +30,10 @@ def test_generated_pages_are_current(generate):
         )
 
 
-def test_every_operation_of_the_model_is_served():
+def test_every_operation_of_the_models_is_served():
     assert set(OPERATIONS) == set(operations())
+    administration = Administration(None, account="", token_key=b"")
+    assert set(administration.operations()) == set(model_of_ours().operations)
 
 
 def test_every_setting_says_what_it_is():

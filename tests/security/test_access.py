@@ -12,7 +12,7 @@ from recollect.errors import (
     InvalidS3ObjectException,
     ResourceNotFoundException,
 )
-from recollect.wire import access
+from recollect.wire import access, model
 from recollect.wire.caller import Caller
 from recollect.wire.policy import compiled
 
@@ -122,6 +122,35 @@ def test_a_permission_on_one_collection_is_not_one_on_another(operation):
 def test_what_is_about_no_collection_is_not_allowed_by_a_permission_on_one(operation):
     with pytest.raises(AccessDeniedException, match=f"^{refusal(f'rekognition:{operation}')}$"):
         authorise(caller(allow(f"rekognition:{operation}", STAFF)), operation)
+
+
+NEEDING_PERMISSION = [name for name in sorted(access.ADMINISTRATION) if name != "GetCaller"]
+
+
+@pytest.mark.parametrize("operation", NEEDING_PERMISSION)
+def test_administration_needs_a_permission_of_its_own(operation):
+    everything_else = [allow(f"recollect:{name}") for name in NEEDING_PERMISSION]
+    everything_else = [s for s in everything_else if not s["Action"].endswith(f":{operation}")]
+    for who in (
+        caller(policies=()),
+        caller(allow("rekognition:*")),
+        caller(allow("recollect:*"), deny(f"recollect:{operation}")),
+        caller(allow(f"recollect:{operation}", STAFF)),
+        caller(*everything_else),
+    ):
+        with pytest.raises(AccessDeniedException, match=f"perform: recollect:{operation}"):
+            authorise(who, operation, {})
+
+    authorise(caller(allow(f"recollect:{operation}")), operation, {})
+    authorise(caller(policies=(ROOT,)), operation, {})
+
+
+def test_everybody_may_ask_who_it_is():
+    authorise(caller(deny("*")), "GetCaller", {})
+
+
+def test_every_operation_of_the_administration_is_in_the_table():
+    assert set(access.ADMINISTRATION) == set(model.administration().operations)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # in CollectionId, or the collection in ResourceArn.
 # Source: the service authorization reference of Amazon Rekognition.
 _NONE, _COLLECTION, _ARN = "none", "CollectionId", "ResourceArn"
+_SELF = "self"
 
 RESOURCES = {
     "CreateCollection": _NONE,
@@ -54,6 +55,21 @@ RESOURCES = {
     "ListTagsForResource": _ARN,
 }
 """Every operation and the resource that its permission, which has its name, is about."""
+
+# Whoever may make a key or change a policy can give itself every right, so a finer resource than
+# `*` would promise what it cannot keep.
+ADMINISTRATION = {
+    "CreateAccessKey": _NONE,
+    "DeleteAccessKey": _NONE,
+    "GetCaller": _SELF,
+    "GetPolicies": _NONE,
+    "ListAccessKeys": _NONE,
+    "PutPolicies": _NONE,
+    "ReadAudit": _NONE,
+    "UpdateAccessKey": _NONE,
+}
+"""Likewise for our own operations, whose actions are `recollect:Operation`. Who somebody is itself
+needs no permission, as GetCallerIdentity of AWS STS needs none."""
 
 _IMAGES = ("Image", "SourceImage", "TargetImage")
 
@@ -108,7 +124,7 @@ def authorise(
 
     Args:
         caller: authenticated; its account is the only one it can reach.
-        operation: one of `RESOURCES`.
+        operation: one of `RESOURCES` or `ADMINISTRATION`.
         params: of the operation, already checked against its shape.
         tags_of: tags of a collection.
         now: epoch seconds.
@@ -119,6 +135,10 @@ def authorise(
             the same for one that does not exist.
         ResourceNotFoundException: ResourceArn names what cannot be a collection here.
     """
+    if operation in ADMINISTRATION:
+        if ADMINISTRATION[operation] != _SELF:
+            require(caller, f"recollect:{operation}", "*", now=now)
+        return
     about = RESOURCES[operation]
     resource, collection_id = "*", None
     if about == _COLLECTION:

@@ -33,6 +33,8 @@ class Shape:
     timestamp_format: str = "unixTimestamp"
     document: bool = False
     """Any JSON value whatever, taken as it is."""
+    sensitive: bool = False
+    """A secret: it is answered, and kept nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class ServiceModel:
             enum=tuple(stated.get("enum", ())),
             timestamp_format=stated.get("timestampFormat", "unixTimestamp"),
             document=stated.get("document", False),
+            sensitive=stated.get("sensitive", False),
         )
         shape.members = {
             key: Member(
@@ -126,8 +129,13 @@ class ServiceModel:
 @cache
 def rekognition() -> ServiceModel:
     """Rekognition's model, trimmed to what is served; read once."""
-    text = files("recollect.wire").joinpath("rekognition.json").read_text(encoding="utf-8")
-    return ServiceModel(json.loads(text))
+    return _read("rekognition.json")
+
+
+@cache
+def administration() -> ServiceModel:
+    """Our own model of keys, policies and audit, in the same form; read once."""
+    return _read("administration.json")
 
 
 def operations() -> Mapping[str, OperationModel]:
@@ -135,6 +143,17 @@ def operations() -> Mapping[str, OperationModel]:
     return rekognition().operations
 
 
+@cache
+def every_operation() -> Mapping[str, OperationModel]:
+    """The operations of both models, by name."""
+    return {**operations(), **administration().operations}
+
+
 def operation(target: str) -> OperationModel | None:
     """Find the operation that an `X-Amz-Target` value names, or None."""
-    return rekognition().operation(target)
+    return rekognition().operation(target) or administration().operation(target)
+
+
+def _read(name: str) -> ServiceModel:
+    text = files("recollect.wire").joinpath(name).read_text(encoding="utf-8")
+    return ServiceModel(json.loads(text))

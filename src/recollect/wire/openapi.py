@@ -36,6 +36,15 @@ EXAMPLES: dict[str, Any] = {
     "MaxFacesToIndex": 5,
     "MaxUserResults": 5,
     "PageSize": 100,
+    "AccessKeyId": "AKIA0123456789ABCDEF",
+    "UserName": "searcher",
+    "PolicyDocument": (
+        '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", '
+        '"Action": "rekognition:SearchFacesByImage", "Resource": "*"}]}'
+    ),
+    "KeyStatus": "Inactive",
+    "KeyPageSize": 100,
+    "AuditPageSize": 50,
 }
 """A value for each shape that an example shows."""
 
@@ -54,7 +63,7 @@ def document(version: str, servers: tuple[str, ...] = ("/",)) -> dict[str, Any]:
         version: version of this server.
         servers: URLs under which the API is found, with the path prefix.
     """
-    operations = model.operations()
+    operations = model.every_operation()
     schemas: dict[str, Any] = {"Error": _error_schema()}
     paths = {f"/v1/{name}": {"post": _operation(op, schemas)} for name, op in operations.items()}
     return {

@@ -46,20 +46,20 @@ def encode(
     """
     plainly = codec.plainly(result, operation.output) if operation.output else {}
     data = {
-        "id": made_id(operation, params) or request_id,
+        "id": made_id(operation, params | result) or request_id,
         "created_at": timestamp.iso(datetime.fromtimestamp(round(now_s, 3), UTC)),
     }
     return msgspec.json.encode({"success": True, "data": data | plainly})
 
 
-def made_id(operation: OperationModel, params: dict[str, Any]) -> str | None:
-    """The id of the one resource that a call makes, or None.
+def made_id(operation: OperationModel, said: dict[str, Any]) -> str | None:
+    """The id of the one resource that a call makes, from what was asked and answered, or None.
 
     CreateCollection makes the collection named by CollectionId, CreateUser the user named by
     UserId. IndexFaces may make many faces or none; their ids stand in FaceRecords.
     """
     thing = operation.name.removeprefix("Create")
-    return params.get(f"{thing}Id") if thing != operation.name else None
+    return said.get(f"{thing}Id") if thing != operation.name else None
 
 
 def encode_error(error: AnswerError) -> bytes:

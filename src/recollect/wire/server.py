@@ -208,7 +208,7 @@ class Endpoint:
                     operation=operation.name if operation else None,
                     caller=caller,
                     params=_recorded(params, operation),
-                    result=result,
+                    result=_without_secrets(result, operation),
                     error=error,
                 )
             )
@@ -286,6 +286,16 @@ def _recorded(
         return None
     recorded: dict[str, Any] = without_blobs(params, operation.input)
     return recorded
+
+
+def _without_secrets(
+    result: dict[str, Any] | None, operation: OperationModel | None
+) -> dict[str, Any] | None:
+    """An answer without the members that its shape calls sensitive."""
+    if result is None or operation is None or operation.output is None:
+        return result
+    members = operation.output.members
+    return {name: value for name, value in result.items() if not members[name].shape.sensitive}
 
 
 def _outcome(

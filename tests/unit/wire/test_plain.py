@@ -7,7 +7,7 @@ import pytest
 from recollect import errors
 from recollect.wire import model, plain
 
-OPERATIONS = model.operations()
+OPERATIONS = model.every_operation()
 
 
 def test_a_success_carries_id_time_and_the_operations_own_members():
@@ -37,6 +37,8 @@ def test_a_success_carries_id_time_and_the_operations_own_members():
         ("CreateUser", {"CollectionId": "c", "UserId": "u"}, "u"),
         ("DeleteUser", {"CollectionId": "c", "UserId": "u"}, None),
         ("IndexFaces", {"CollectionId": "c"}, None),
+        ("CreateAccessKey", {"UserName": "ann", "AccessKeyId": "AKIA"}, "AKIA"),
+        ("DeleteAccessKey", {"AccessKeyId": "AKIA"}, None),
     ],
 )
 def test_the_id_is_that_of_the_resource_made(name, params, made):
