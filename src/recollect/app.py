@@ -33,6 +33,7 @@ from recollect.truth import ROOT_POLICY, make_key, open_store
 from recollect.vision.header import Limits as PictureLimits
 from recollect.vision.image import Decoder
 from recollect.vision.pack import load as load_pack
+from recollect.vision.packs import choice
 from recollect.vision.source import Bucket, Buckets
 from recollect.wire import access, openapi, probes
 from recollect.wire.caller import Caller, Credential, HttpRequest
@@ -375,13 +376,12 @@ def _buckets(settings: Settings, reads_max: int) -> Buckets:
 
 
 def _default_pack(settings: Settings, packs: Mapping[str, ModelPack]) -> str:
-    """The pack of new collections: the one named, or the installed one of the highest rank."""
+    """The pack of new collections: the one that the setting names, or the folder's own default."""
+    folder = models_folder(settings)
     if not packs:
-        raise SettingError(
-            f"no model pack in {models_folder(settings)}: run `recollect models setup`"
-        )
+        raise SettingError(f"no model pack in {folder}: run `recollect models setup`")
     if settings.pack == "auto":
-        return max(packs, key=lambda name: packs[name].rank)
+        return choice.default(folder, {name: pack.rank for name, pack in packs.items()})
     if settings.pack not in packs:
         raise SettingError(
             f"the model pack {settings.pack!r} is not installed; there are: {', '.join(packs)}"

@@ -43,7 +43,9 @@ class Settings:
     data: Path = setting(Path("data"), "Folder of the embedded store, keys and audit")
     store: str = setting("", "postgresql:// URL of a shared store; empty for the embedded one")
     models: Path | None = setting(None, "Folder of model packs; empty for the user's cache")
-    pack: str = setting("auto", "Model pack of new collections; auto takes the best installed")
+    pack: str = setting(
+        "auto", "Model pack of new collections; auto: that of `models use`, else the best"
+    )
     account: str = setting("000000000000", "Account of the root key, twelve digits")
     region: str = setting("us-east-1", "Region where a request names none")
     no_auth: bool = setting(False, "Let anybody do anything; for a closed machine only")

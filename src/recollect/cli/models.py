@@ -14,9 +14,11 @@ from rich.table import Table
 from recollect.settings import load, models_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from recollect.vision.manifest import Manifest
 
-app = typer.Typer(help="Model packs: set up, list, show, pull, verify.", no_args_is_help=True)
+app = typer.Typer(help="Model packs: set up, list, show, pull, verify, use.", no_args_is_help=True)
 
 out = Console()
 err = Console(stderr=True)
@@ -71,10 +73,12 @@ def list_packs(as_json: JsonOption = False) -> None:
     from recollect.vision.packs.catalogue import CATALOGUE
 
     installed = {manifest.name: manifest for manifest in _installed()}
+    default = _default(installed.values()) if installed else None
     rows = [
         {
             "name": name,
             "installed": name in installed,
+            "default": name == default,
             "model_version": installed[name].model_version if name in installed else None,
             "dimension": installed[name].embedding.dimension if name in installed else None,
             "summary": installed[name].summary if name in installed else "",
@@ -87,7 +91,7 @@ def list_packs(as_json: JsonOption = False) -> None:
     table = Table("Pack", "Installed", "FaceModelVersion", "Dimension", "What it is")
     for row in rows:
         table.add_row(
-            str(row["name"]),
+            f"{row['name']} (default)" if row["default"] else str(row["name"]),
             "yes" if row["installed"] else f"recollect models pull {row['name']}",
             str(row["model_version"] or ""),
             str(row["dimension"] or ""),
@@ -140,8 +144,14 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
     )
     for similarity, rate in manifest.false_match_rates:
         meaning.add_row(f"{similarity:g}", f"{rate:g}", *(f"{rate * n:,.3g}" for n in GALLERIES))
-    out.print(meaning)
-    out.print(f"Measured on {manifest.measured_on}.")
+    if manifest.false_match_rates:
+        out.print(meaning)
+        out.print(f"Measured on {manifest.measured_on}.")
+    else:
+        out.print(
+            "[bold yellow]Not measured:[/] nobody knows what a Similarity of this pack means. "
+            "`recollect models calibrate` reads it off pictures of your own."
+        )
 
 
 @app.command(epilog="Example: recollect models pull mobilefacenet --accept-license")
@@ -203,6 +213,41 @@ def verify(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]..."
     for name in names or [manifest.name for manifest in _installed()]:
         load_pack(models_folder(load({})) / name)
         out.print(f"{name}: every file is the one pinned, and the net gives its known answer")
+
+
+@app.command(epilog="Example: recollect models use mobilefacenet")
+def use(
+    name: Annotated[str, typer.Argument(metavar="NAME|auto", help="auto: the best installed one")],
+) -> None:
+    """Choose the pack of new collections; collections that exist keep theirs for life.
+
+    A server takes it at its next start, unless its setting `pack` names another.
+    """
+    from recollect.vision.pack import load as load_pack
+    from recollect.vision.packs.choice import choose
+
+    settings = load({})
+    folder = models_folder(settings)
+    if name != "auto":
+        _manifest(name)
+        # What cannot be loaded would stop the next start.
+        load_pack(folder / name)
+    choose(folder, None if name == "auto" else name)
+    out.print(f"New collections take {_default(_installed())} once a server is started again.")
+    if settings.pack != "auto":
+        err.print(
+            f"[bold yellow]The setting `pack` says {settings.pack}[/] here: where it is set, it "
+            "decides.",
+            soft_wrap=True,
+        )
+
+
+def _default(installed: Iterable[Manifest]) -> str:
+    """The pack that new collections take where no setting says otherwise."""
+    from recollect.vision.packs import choice
+
+    ranks = {manifest.name: manifest.rank for manifest in installed}
+    return choice.default(models_folder(load({})), ranks)
 
 
 def _installed() -> list[Manifest]:

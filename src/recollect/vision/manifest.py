@@ -119,7 +119,7 @@ class Manifest:
     embedding: EmbeddingSpec
     scale: SimilarityScale
     false_match_rates: tuple[tuple[float, float], ...]
-    """Similarity and the false match rate measured there, rising."""
+    """Similarity and the false match rate measured there, rising; none where nobody measured."""
     bars: Mapping[str, Bar]
 
 
@@ -336,7 +336,7 @@ def _similarity(top: _Table) -> tuple[SimilarityScale, tuple[tuple[float, float]
     anchors = _pairs(table, "anchors", (-1, 1), (0, 100))
     rates = _pairs(table, "false_match_rates", (0, 100), (0, 1))
     table.finish()
-    if not rates or any(a[0] >= b[0] or a[1] <= b[1] for a, b in pairwise(rates)):
+    if any(a[0] >= b[0] or a[1] <= b[1] for a, b in pairwise(rates)):
         raise PackError("manifest: similarity.false_match_rates have to fall as it rises")
     try:
         return SimilarityScale.through(anchors), tuple(rates)

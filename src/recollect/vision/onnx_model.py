@@ -1,4 +1,4 @@
-"""Foreign ONNX files: what is refused before anything runs them, and a batch that is fixed to 1."""
+"""Foreign ONNX files: what is refused before anything runs them, and sides that they fix."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from recollect.vision.session import Session
 
 NODES_MAX = 20_000
 BATCH_TRIED = 3
+SIDES_TRIED_PX = (320, 448)
 DIFFERENCE_MAX = 1e-4
 
 
@@ -61,7 +62,8 @@ def free_batch(model: onnx.ModelProto, name: str) -> bytes:
     if not any(shape.dim and shape.dim[0].dim_value == 1 for shape in shapes):
         return bytes(before)
     for shape in shapes:
-        shape.dim[0].dim_param = "batch"
+        if shape.dim:
+            shape.dim[0].dim_param = "batch"
     # What shape inference once wrote down about the inside holds for a batch of 1 only.
     del model.graph.value_info[:]
     shapes_of_reshape = {n.input[1] for n in model.graph.node if n.op_type == "Reshape"}
@@ -77,22 +79,51 @@ def free_batch(model: onnx.ModelProto, name: str) -> bytes:
             free[0] = 0
             tensor.CopyFrom(numpy_helper.from_array(free, tensor.name))
     after = model.SerializeToString()
-    _prove_equal(bytes(before), bytes(after), name)
+    sessions = Session(bytes(before)), Session(bytes(after))
+    _prove_equal(*sessions, name, batch=BATCH_TRIED, what="a batch of 1")
     return bytes(after)
 
 
-def _prove_equal(before: bytes, after: bytes, name: str) -> None:
+def free_sides(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The model with a picture of any height and width, proved to give the same numbers.
+
+    For nets that keep to convolutions, as detectors do, whose exporter wrote one size down.
+
+    Raises:
+        PackError: the sides cannot be freed without changing the outputs.
+    """
+    shape = model.graph.input[0].type.tensor_type.shape
+    if len(shape.dim) != 4 or not all(side.dim_value for side in shape.dim[2:]):
+        return model
+    free = onnx.ModelProto()
+    free.CopyFrom(model)
+    sides = free.graph.input[0].type.tensor_type.shape.dim[2:]
+    sides[0].dim_param, sides[1].dim_param = "height", "width"
+    for output in free.graph.output:
+        # How many rows and columns come out follows from the picture.
+        output.type.tensor_type.ClearField("shape")
+    del free.graph.value_info[:]
+    before, after = Session(model.SerializeToString()), Session(free.SerializeToString())
+    _prove_equal(before, after, name, batch=1, what="a picture of one size")
+    other = np.zeros((1, shape.dim[1].dim_value, *SIDES_TRIED_PX), np.float32)
+    try:
+        after.run({free.graph.input[0].name: other}, list(after.outputs))
+    except Exception as error:
+        raise PackError(f"{name} has a picture of one size that cannot be freed") from error
+    return free
+
+
+def _prove_equal(fixed: Session, free: Session, name: str, *, batch: int, what: str) -> None:
     """Refuse a freed model that differs from the fixed one, on noise."""
-    fixed, free = Session(before), Session(after)
     ((source, shape),) = fixed.inputs.items()
     sides = [side if isinstance(side, int) else 32 for side in shape[1:]]
-    noise = np.random.default_rng(0).uniform(-1, 1, (BATCH_TRIED, *sides)).astype(np.float32)
+    noise = np.random.default_rng(0).uniform(-1, 1, (batch, *sides)).astype(np.float32)
     outputs = list(fixed.outputs)
     try:
         together = free.run({source: noise}, outputs)
     except Exception as error:
-        raise PackError(f"{name} has a batch of 1 that cannot be freed") from error
-    one_by_one = [fixed.run({source: noise[row : row + 1]}, outputs) for row in range(BATCH_TRIED)]
+        raise PackError(f"{name} has {what} that cannot be freed") from error
+    one_by_one = [fixed.run({source: noise[row : row + 1]}, outputs) for row in range(batch)]
     for position in range(len(outputs)):
         alone = np.concatenate([rows[position] for rows in one_by_one])
         scale = max(1.0, float(np.abs(alone).max()))
@@ -100,4 +131,4 @@ def _prove_equal(before: bytes, after: bytes, name: str) -> None:
             alone.shape != together[position].shape
             or float(np.abs(alone - together[position]).max()) > DIFFERENCE_MAX * scale
         ):
-            raise PackError(f"{name} gives other numbers once its batch of 1 is freed")
+            raise PackError(f"{name} gives other numbers once {what} is freed")

@@ -15,9 +15,15 @@ from recollect.vision.embed import Embedder, cosine, unit
 from recollect.vision.face import Face
 from recollect.vision.findings import Findings
 from recollect.vision.landmarks import RegressionTrees, TreesError
-from recollect.vision.manifest import MANIFEST_BYTES_MAX, Manifest, PackError, parse
+from recollect.vision.manifest import (
+    MANIFEST_BYTES_MAX,
+    EmbeddingSpec,
+    Manifest,
+    PackError,
+    parse,
+)
 from recollect.vision.mtcnn import Mtcnn
-from recollect.vision.onnx_model import checked, free_batch
+from recollect.vision.onnx_model import checked, free_batch, free_sides
 from recollect.vision.session import Session
 from recollect.vision.views import Refinement, Views
 from recollect.vision.yunet import YuNet
@@ -230,14 +236,8 @@ def load(folder: Path, *, threads: int = 1) -> Pack:
     manifest = read_manifest(folder)
     data = {name: _read(folder, name, entry.sha256) for name, entry in manifest.files.items()}
 
-    def session(name: str, *, steady: bool = True) -> Session:
-        model = checked(data[name], name)
-        try:
-            return Session(free_batch(model, name), threads=threads, steady=steady)
-        except PackError:
-            raise
-        except Exception as error:  # onnxruntime has no common ancestor for its errors
-            raise PackError(f"{name} cannot be loaded: {error}") from error
+    def session(name: str, *, steady: bool = True, any_size: bool = False) -> Session:
+        return _session(data[name], name, threads=threads, steady=steady, any_size=any_size)
 
     detector = manifest.detector
     found: Detector
@@ -246,7 +246,9 @@ def load(folder: Path, *, threads: int = 1) -> Pack:
         nets = [session(f, steady=i > 0) for i, f in enumerate(detector.files)]
         found = Mtcnn(nets, detector.thresholds)
     else:
-        found = YuNet(session(detector.files[0], steady=False), detector.thresholds[0])
+        found = YuNet(
+            session(detector.files[0], steady=False, any_size=True), detector.thresholds[0]
+        )
     spec, embedding = manifest.landmarks, manifest.embedding
     try:
         trees = RegressionTrees.from_npz(data[spec.file])
@@ -262,13 +264,7 @@ def load(folder: Path, *, threads: int = 1) -> Pack:
         trees_points=spec.points_px,
         detector_points=spec.detector_points_px,
     )
-    embedder = Embedder(
-        session(embedding.file),
-        colour=embedding.colour,
-        mean=embedding.mean,
-        std=embedding.std,
-        dimension=embedding.dimension,
-    )
+    embedder = _embedder(embedding, session(embedding.file))
     _check_known(embedder, manifest)
     return Pack(
         manifest,
@@ -326,13 +322,49 @@ def known_vector(embedder: Embedder, side_px: int) -> Template:
     return unit(embedder.raw(known_chip(side_px)[None])[0])
 
 
+def known_vector_of(spec: EmbeddingSpec, data: bytes) -> Template:
+    """The same of a net that is not loaded yet.
+
+    Args:
+        spec: the net's part of its manifest; what it states as known is not looked at.
+        data: the ONNX file's bytes.
+
+    Raises:
+        PackError: the net is refused, or does not run as described.
+    """
+    return _known(_embedder(spec, _session(data, spec.file, threads=1)), spec)
+
+
+def _session(
+    data: bytes, name: str, *, threads: int, steady: bool = True, any_size: bool = False
+) -> Session:
+    model = checked(data, name)
+    try:
+        if any_size:
+            model = free_sides(model, name)
+        return Session(free_batch(model, name), threads=threads, steady=steady)
+    except PackError:
+        raise
+    except Exception as error:  # onnxruntime has no common ancestor for its errors
+        raise PackError(f"{name} cannot be loaded: {error}") from error
+
+
+def _embedder(spec: EmbeddingSpec, net: Session) -> Embedder:
+    return Embedder(net, colour=spec.colour, mean=spec.mean, std=spec.std, dimension=spec.dimension)
+
+
+def _known(embedder: Embedder, spec: EmbeddingSpec) -> Template:
+    try:
+        return known_vector(embedder, spec.side_px)
+    except Exception as error:  # onnxruntime has no common ancestor for its errors
+        raise PackError(f"{spec.file} does not run as described: {error}") from error
+
+
 def _check_known(embedder: Embedder, manifest: Manifest) -> None:
     """A wrong colour order or normalisation changes little enough to go unnoticed: compare."""
-    try:
-        found = known_vector(embedder, manifest.embedding.side_px)
-    except Exception as error:  # onnxruntime has no common ancestor for its errors
-        raise PackError(f"{manifest.embedding.file} does not run as described: {error}") from error
-    score = cosine(found, manifest.embedding.known.astype(np.float32))
+    score = cosine(
+        _known(embedder, manifest.embedding), manifest.embedding.known.astype(np.float32)
+    )
     if score < KNOWN_SCORE_MIN:
         raise PackError(
             f"{manifest.embedding.file} gives another vector for the known chip than the manifest "

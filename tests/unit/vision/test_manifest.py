@@ -70,7 +70,8 @@ def test_every_manifest_of_the_catalogue_is_whole(name):
 
     assert found.name == name
     assert set(catalogue.CATALOGUE[name]) <= set(found.files)
-    assert found.scale.similarity(0.4632) == 80
+    if name not in catalogue.UNMEASURED:
+        assert found.scale.similarity(0.4632) == 80
 
 
 def test_no_two_packs_have_the_same_version():
@@ -114,6 +115,8 @@ def lookup(path):
 )
 def test_a_value_of_another_kind_is_refused_in_every_field(value):
     for path in fields(TREE):
+        if path[-1] == "false_match_rates" and value == []:
+            continue  # Nobody measured the pack.
         text = put(*path, value=value)
         with pytest.raises(PackError):
             manifest.parse(text)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from recollect.vision.manifest import Manifest
+
 UNFINISHED_S_MAX = 3600.0
 """Age at which an unfinished folder belongs to nobody alive."""
 UNFINISHED = ".unfinished"
@@ -46,12 +48,7 @@ def place(
         OSError: the folder cannot be written.
     """
     described = parse(manifest)
-    if set(files) != set(described.files):
-        raise PackError(f"pack {described.name} has to consist of {', '.join(described.files)}")
-    for name, data in files.items():
-        if hashlib.sha256(data).hexdigest() != described.files[name].sha256:
-            raise PackError(f"{name} is not the file of the manifest: its SHA-256 differs")
-
+    check_digests(described, files)
     (models_dir / UNFINISHED).mkdir(parents=True, exist_ok=True)
     _sweep(models_dir)
     unfinished = models_dir / UNFINISHED / secrets.token_hex(8)
@@ -67,6 +64,15 @@ def place(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def check_digests(described: Manifest, files: Mapping[str, bytes]) -> None:
+    """Refuse files that are not exactly those of a manifest, with PackError."""
+    if set(files) != set(described.files):
+        raise PackError(f"pack {described.name} has to consist of {', '.join(described.files)}")
+    for name, data in files.items():
+        if hashlib.sha256(data).hexdigest() != described.files[name].sha256:
+            raise PackError(f"{name} is not the file of the manifest: its SHA-256 differs")
 
 
 def is_whole(folder: Path, manifest: str) -> bool:
