@@ -14,7 +14,7 @@ from recollect import errors, settings
 from recollect.administration import Administration
 from recollect.app import OPERATIONS
 from recollect.wire.access import ADMINISTRATION, RESOURCES
-from recollect.wire.model import every_operation
+from recollect.wire.model import every_operation, plain_operations
 
 if TYPE_CHECKING:
     from recollect.wire.model import Shape
@@ -50,7 +50,8 @@ def operations_page() -> str:
         "",
         MADE,
         "The AWS dialect is `POST /` with `X-Amz-Target: RekognitionService.NAME`; the plain",
-        "dialect is `POST /v1/NAME`. Both call the same functions and take the same members.",
+        "dialect is `POST /v1/NAME`. Both call the same functions. A member marked so is",
+        "the plain dialect's alone, and the AWS dialect stays exactly Rekognition's.",
         "",
     ]
     for name in sorted(OPERATIONS):
@@ -81,21 +82,27 @@ def operations_page() -> str:
 
 def _operation(heading: str, name: str, about: str) -> list[str]:
     """One operation: what it is, its parameters, its answer, its errors."""
-    model = every_operation()[name]
+    model, exact = plain_operations()[name], every_operation()[name]
     lines = [f"{heading} {name}", "", about, ""]
     if model.input is not None and model.input.members:
         lines += ["| parameter | type | rule |", "| --- | --- | --- |"]
         lines += [
             f"| {'**' if m in model.input.required else ''}{m}"
             f"{'**' if m in model.input.required else ''} | {_type(entry.shape)} "
-            f"| {_rule(entry.shape)} |"
+            f"| {_rule(entry.shape)}{_apart(m, exact.input)} |"
             for m, entry in model.input.members.items()
         ]
         lines.append("")
     if model.output is not None:
-        members = ", ".join(f"`{m}`" for m in model.output.members) or "nothing"
+        members = ", ".join(f"`{m}`{_apart(m, exact.output)}" for m in model.output.members)
+        members = members or "nothing"
         lines += [f"Answers {members}.", ""]
     return [*lines, "Errors: " + ", ".join(f"`{e}`" for e in sorted(model.errors)) + ".", ""]
+
+
+def _apart(member: str, exact: Shape | None) -> str:
+    """Says so where only the plain dialect has a member."""
+    return "" if exact is not None and member in exact.members else " (plain dialect only)"
 
 
 def settings_page() -> str:

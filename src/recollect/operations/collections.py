@@ -21,19 +21,27 @@ if TYPE_CHECKING:
     from recollect.operations.service import Service
     from recollect.operations.shapes import Answer
 
+    class PlainCreateCollection(CreateCollectionRequestTypeDef, total=False):
+        """What the plain dialect takes."""
+
+        Pack: str
+
+
 PAGE_DEFAULT = 1000
 NAME_IN_TOKEN_MAX = 140
 
 
-def create_collection(service: Service, params: CreateCollectionRequestTypeDef) -> Answer:
+def create_collection(service: Service, params: PlainCreateCollection) -> Answer:
     """Make an empty collection, bound for life to the default model pack.
 
     https://docs.aws.amazon.com/rekognition/latest/APIReference/API_CreateCollection.html
+
+    The plain dialect's Pack names another pack of this server.
     """
     tags = params.get("Tags", {})
     if len(tags) > TAGS_MAX:
         raise ServiceQuotaExceededException(f"A collection has at most {TAGS_MAX} tags")
-    pack = service.default_pack
+    pack = service.pack_named(params["Pack"]) if "Pack" in params else service.default_pack
     collection = service.store.create_collection(
         service.account,
         params["CollectionId"],

@@ -21,9 +21,19 @@ if TYPE_CHECKING:
     from recollect.operations.service import Service
     from recollect.operations.shapes import Answer
 
+    class PlainSearchFacesByImage(SearchFacesByImageRequestTypeDef, total=False):
+        """What the plain dialect takes."""
+
+        AllFaces: bool
+
+
 THRESHOLD_DEFAULT = 80.0
 FACES_DEFAULT = 4096
 USERS_DEFAULT = 500
+NO_FACES = "There are no faces in the image. Should be at least 1."
+"""Clients compare this text byte for byte, its period included."""
+MATCHES_MAX = 4096
+"""Matches of one answer, which the faces of a picture share evenly."""
 
 
 def search_faces(service: Service, params: SearchFacesRequestTypeDef) -> Answer:
@@ -48,19 +58,22 @@ def search_faces(service: Service, params: SearchFacesRequestTypeDef) -> Answer:
     }
 
 
-def search_faces_by_image(service: Service, params: SearchFacesByImageRequestTypeDef) -> Answer:
+def search_faces_by_image(service: Service, params: PlainSearchFacesByImage) -> Answer:
     """Find the faces of a collection that match the largest face of a picture.
 
     https://docs.aws.amazon.com/rekognition/latest/APIReference/API_SearchFacesByImage.html
+
+    The plain dialect's AllFaces asks for every face of the picture in its place.
     """
     collection = service.collection(params["CollectionId"])
+    if params.get("AllFaces"):
+        return _every_face(service, collection, params)
     wanted = quality_filter(params.get("QualityFilter"), "NONE", collection.model_version)
     picture = service.probe_picture(params["Image"])
     with telemetry.stage("probe"):
         probe = service.pack(collection).largest_face(picture.pixels, wanted)
     if probe is None:
-        # Clients compare this text byte for byte, its period included.
-        raise InvalidParameterException("There are no faces in the image. Should be at least 1.")
+        raise InvalidParameterException(NO_FACES)
     assert probe.template is not None
 
     matches = _face_matches(
@@ -74,6 +87,50 @@ def search_faces_by_image(service: Service, params: SearchFacesByImageRequestTyp
         "SearchedFaceBoundingBox": shapes.bounding_box(probe.box),
         "SearchedFaceConfidence": probe.confidence,
         "FaceMatches": matches,
+        "FaceModelVersion": collection.model_version,
+    }
+
+
+def _every_face(
+    service: Service, collection: Collection, params: PlainSearchFacesByImage
+) -> Answer:
+    """SearchedFaces, the largest first, each with matches of its own; and those not searched."""
+    pack = service.pack(collection)
+    wanted = quality_filter(params.get("QualityFilter"), "NONE", collection.model_version)
+    pixels = service.picture(params["Image"]).pixels
+    with telemetry.stage("probe"):
+        found = pack.faces(pixels)
+        if not found:
+            raise InvalidParameterException(NO_FACES)
+        good = [face for face in found if not pack.reasons(face, wanted)]
+        poor = [face for face in found if pack.reasons(face, wanted)]
+        embedded = pack.embed(pixels, good)
+
+    searched = []
+    count_max = min(params.get("MaxFaces", MATCHES_MAX), MATCHES_MAX // max(1, len(good)))
+    for face in embedded:
+        if pack.reasons(face, wanted):
+            poor.append(face)
+            continue
+        assert face.template is not None
+        searched.append(
+            {
+                "SearchedFaceBoundingBox": shapes.bounding_box(face.box),
+                "SearchedFaceConfidence": face.confidence,
+                "FaceMatches": _face_matches(
+                    service,
+                    collection,
+                    face.template,
+                    params.get("FaceMatchThreshold", THRESHOLD_DEFAULT),
+                    count_max,
+                ),
+            }
+        )
+    return {
+        "SearchedFaces": searched,
+        "UnsearchedFaces": [
+            shapes.unsearched_face(face, pack.reasons(face, wanted)) for face in poor
+        ],
         "FaceModelVersion": collection.model_version,
     }
 

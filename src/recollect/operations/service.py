@@ -82,6 +82,16 @@ class Service:
                 f"The model pack {collection.pack} of this collection is not loaded on this server"
             ) from None
 
+    def pack_named(self, name: str) -> ModelPack:
+        """A pack that a request names, or InvalidParameterException that says which there are."""
+        try:
+            return self.parts.packs[name]
+        except KeyError:
+            raise InvalidParameterException(
+                f"The model pack {name} is not installed on this server; there are: "
+                f"{', '.join(sorted(self.parts.packs))}"
+            ) from None
+
     @property
     def default_pack(self) -> ModelPack:
         """The pack of new collections and of calls without a collection."""

@@ -133,6 +133,20 @@ def rekognition() -> ServiceModel:
 
 
 @cache
+def plain() -> ServiceModel:
+    """Rekognition's model with the members that only the plain dialect has; read once.
+
+    Apart from it, so that the AWS dialect knows nothing of them: there they are members like any
+    other that nobody knows.
+    """
+    document, more = _document("rekognition.json"), _document("plain.json")
+    document["shapes"] |= more["shapes"]
+    for shape, members in more["members"].items():
+        document["shapes"][shape]["members"] |= members
+    return ServiceModel(document)
+
+
+@cache
 def administration() -> ServiceModel:
     """Our own model of keys, policies and audit, in the same form; read once."""
     return _read("administration.json")
@@ -145,8 +159,14 @@ def operations() -> Mapping[str, OperationModel]:
 
 @cache
 def every_operation() -> Mapping[str, OperationModel]:
-    """The operations of both models, by name."""
+    """The operations of both models, by name, as the AWS dialect has them."""
     return {**operations(), **administration().operations}
+
+
+@cache
+def plain_operations() -> Mapping[str, OperationModel]:
+    """The operations of both models, by name, as the plain dialect has them."""
+    return {**plain().operations, **administration().operations}
 
 
 def operation(target: str) -> OperationModel | None:
@@ -155,5 +175,10 @@ def operation(target: str) -> OperationModel | None:
 
 
 def _read(name: str) -> ServiceModel:
+    return ServiceModel(_document(name))
+
+
+def _document(name: str) -> dict[str, Any]:
     text = files("recollect.wire").joinpath(name).read_text(encoding="utf-8")
-    return ServiceModel(json.loads(text))
+    document: dict[str, Any] = json.loads(text)
+    return document

@@ -63,7 +63,7 @@ def document(version: str, servers: tuple[str, ...] = ("/",)) -> dict[str, Any]:
         version: version of this server.
         servers: URLs under which the API is found, with the path prefix.
     """
-    operations = model.every_operation()
+    operations = model.plain_operations()
     schemas: dict[str, Any] = {"Error": _error_schema()}
     paths = {f"/v1/{name}": {"post": _operation(op, schemas)} for name, op in operations.items()}
     return {

@@ -44,7 +44,9 @@ def find(request: HttpRequest, path_prefix: str = "") -> Route:
     content_type, accept = request.header("content-type"), request.header("accept")
     dialect = spoken(content_type, accept, by_path=by_path)
     if by_path:
-        return Route(dialect, model.every_operation().get(path.removeprefix("/v1/")))
+        is_plain = dialect is Dialect.PLAIN
+        served = model.plain_operations() if is_plain else model.every_operation()
+        return Route(dialect, served.get(path.removeprefix("/v1/")))
     if path not in {"", "/"}:
         return Route(dialect, None, known_path=False)
     if dialect is Dialect.PLAIN:
@@ -62,7 +64,8 @@ def _named(request: HttpRequest) -> OperationModel | None:
             "The request names no operation: set X-Amz-Target to RekognitionService.<Operation> "
             "in a header or in the query, or post to /v1/<Operation>"
         )
-    return model.operation(target) or model.every_operation().get(target)
+    found = model.operation(target)
+    return model.plain_operations().get(found.name if found else target)
 
 
 def _from_query(query: str) -> str | None:
