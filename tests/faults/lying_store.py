@@ -78,6 +78,8 @@ class LyingStore:
             "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"4\r\npict\r\n3\r\nure\r\n0\r\n\r\n",
             "404": failure("404 Not Found", "NoSuchKey"),
+            "no-bucket": failure("404 Not Found", "NoSuchBucket"),
+            "no-version": failure("404 Not Found", "NoSuchVersion"),
             "403": failure("403 Forbidden", "AccessDenied"),
             "400": failure("400 Bad Request", "AuthorizationHeaderMalformed"),
             "301": failure("301 Moved", "PermanentRedirect", f"Location: {self.elsewhere}/x"),
