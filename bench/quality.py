@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -26,6 +26,7 @@ from recollect import __version__
 from recollect.measure import data
 from recollect.settings import load as load_settings
 from recollect.settings import models_folder
+from recollect.vision import quality
 from recollect.vision.pack import Pack, load
 from recollect.vision.quality import FILTERS, Bar
 
@@ -37,15 +38,17 @@ SPOILED = ("small", "blurred", "dark", "glaring")
 
 BARS = {
     # A field of the manifest: its measure, whether more is better, the probes that show it, digits.
-    "confidence_min": ("confidence", True, ("as it is", *SPOILED), 0),
     "size_px_min": ("size_px", True, ("as it is", "small"), 0),
     "brightness_min": ("brightness", True, ("as it is", "dark"), 0),
     "brightness_max": ("brightness", False, ("as it is", "glaring"), 0),
     "sharpness_min": ("sharpness", True, ("as it is", "blurred"), 0),
     "yaw_max": ("yaw", False, ("as it is",), 0),
     "pitch_max": ("pitch", False, ("as it is",), 0),
+    # What these two say of a bad face, those above say as well: they are judged on the rest.
+    "confidence_min": ("confidence", True, ("as it is", *SPOILED), 1),
     "views_score_min": ("views_score", True, ("as it is", *SPOILED), 3),
 }
+GENERAL = ("confidence_min", "views_score_min")
 SPOILINGS = 2
 """Spoiled copies of each probe, each in another way."""
 COUNT_MIN = 20
@@ -71,6 +74,9 @@ def main() -> None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.savez(kept, **seen)
 
+    poses = [quality.pose(points) for points in seen["points"].reshape(-1, 5, 2)]
+    seen["yaw"] = np.abs([pose.yaw for pose in poses])
+    seen["pitch"] = np.abs([pose.pitch for pose in poses])
     reach = pack.score(THRESHOLD)
     seen["found"] = np.where(np.isnan(seen["score"]), np.nan, seen["score"] >= reach)
     print(
@@ -98,7 +104,7 @@ def measured(pack: Pack, asked: data.SearchTable, seed: int) -> dict[str, np.nda
     Returns:
         By measure one value a row; `score` to the probe's own reference, NaN where it has none;
         `strangers` the number of other people it reaches at the threshold; `kind` of spoiling.
-        Beside them `missing`, how many probes of each kind showed no face.
+        Beside them `points` of each face, and `missing`, how many probes of each kind showed none.
     """
     random = np.random.default_rng(seed)
     gallery, templates = [], []
@@ -110,6 +116,7 @@ def measured(pack: Pack, asked: data.SearchTable, seed: int) -> dict[str, np.nda
     matrix = np.stack(templates)
     reach = pack.score(THRESHOLD)
     rows: list[tuple[float, ...]] = []
+    points: list[np.ndarray] = []
     kinds = ("as it is", *SPOILED)
     missing = np.zeros(len(kinds), int)
     probes = (*asked.mated, *asked.nonmated)
@@ -130,28 +137,26 @@ def measured(pack: Pack, asked: data.SearchTable, seed: int) -> dict[str, np.nda
                     face.size_px,
                     face.brightness,
                     face.sharpness,
-                    abs(face.pose.yaw),
-                    abs(face.pose.pitch),
                     -1.0 if face.mirror_score is None else face.mirror_score,
                     np.nan if own is None else scores[own],
                     np.count_nonzero(others >= reach),
                     kind,
                 )
             )
+            points.append(face.points)
     print(file=sys.stderr)
     names = (
         "confidence",
         "size_px",
         "brightness",
         "sharpness",
-        "yaw",
-        "pitch",
         "views_score",
         "score",
         "strangers",
         "kind",
     )
-    return dict(zip(names, np.array(rows).T, strict=True)) | {"missing": missing}
+    columns = dict(zip(names, np.array(rows).T, strict=True))
+    return columns | {"points": np.stack(points), "missing": missing}
 
 
 def decoded(picture: data.Picture) -> np.ndarray:
@@ -171,7 +176,7 @@ def spoiled(pixels: np.ndarray, kind: str, random: np.random.Generator) -> np.nd
             small,
             *(max(0, side - low[0]) // 2 + 1,) * 2,
             *(max(0, side - low[1]) // 2 + 1,) * 2,
-            cv2.BORDER_REFLECT_101,
+            cv2.BORDER_REPLICATE,
         )
     if kind == "blurred":
         sigma = float(np.exp(random.uniform(np.log(0.5), np.log(8)))) * max(height, width) / 250
@@ -186,27 +191,28 @@ def spoiled(pixels: np.ndarray, kind: str, random: np.random.Generator) -> np.nd
 def propose(seen: dict[str, np.ndarray], bars: dict[str, Bar]) -> dict[str, dict[str, float]]:
     """A value for every field of every bar."""
     kinds = np.array(("as it is", *SPOILED))[seen["kind"].astype(int)]
+    base = 1 - np.nanmean(seen["found"][seen["kind"] == 0])
     proposed: dict[str, dict[str, float]] = {name: {} for name in FILTERS}
-    print("| measure | faces | base | " + " | ".join(FILTERS) + " |")
-    print("| --- | --- | --- | " + " | ".join("---" for _ in FILTERS) + " |")
+    print(f"missed as they are: {100 * base:.1f} %\n")
+    print("| measure | faces of NONE | " + " | ".join(FILTERS) + " |")
+    print("| --- | --- | " + " | ".join("---" for _ in FILTERS) + " |")
     for field, (measure, rising, shown_by, digits) in BARS.items():
-        rows = np.isin(kinds, shown_by) & ~np.isnan(seen["found"])
-        values, lost = seen[measure][rows], 1 - seen["found"][rows]
-        order = np.argsort(values if rising else -values, kind="stable")
-        fitted = falling(lost[order])
-        base = fitted[-1]
+        shown = np.isin(kinds, shown_by) & ~np.isnan(seen["found"])
         cells = []
         for name in FILTERS:
+            rows = shown & ~refused(seen, proposed[name]) if field in GENERAL else shown
+            order = np.argsort(seen[measure][rows] * (1 if rising else -1), kind="stable")
+            fitted = falling(1 - seen["found"][rows][order])
             level = base + (1 - base) * LOST[name]
             beyond = int(np.searchsorted(-fitted, -level, side="right"))
-            standing = getattr(bars[name], field)
             if beyond < COUNT_MIN:
-                proposed[name][field] = standing
-                cells.append(f"({standing:g})")
+                proposed[name][field] = getattr(bars[name], field)
+                cells.append(f"({proposed[name][field]:g})")
             else:
-                proposed[name][field] = round(float(values[order][beyond - 1]), digits)
+                value = float(seen[measure][rows][order][beyond - 1])
+                proposed[name][field] = round(value, digits)
                 cells.append(f"{proposed[name][field]:g}")
-        print(f"| {field} | {rows.sum():,} | {base:.3f} | " + " | ".join(cells) + " |")
+        print(f"| {field} | {shown.sum():,} | " + " | ".join(cells) + " |")
     print("\n(in brackets: too few faces so bad; the manifest's stays)\n")
     return proposed
 
@@ -227,14 +233,13 @@ def falling(lost: np.ndarray) -> np.ndarray:
     return np.repeat([mean for mean, _ in blocks], [int(count) for _, count in blocks])
 
 
-def refused(seen: dict[str, np.ndarray], bar: Bar) -> np.ndarray:
-    """Which faces a bar refuses."""
-    verdicts = []
-    for field in fields(Bar):
-        measure, rising, *_ = BARS[field.name]
-        limit = getattr(bar, field.name)
-        verdicts.append(seen[measure] < limit if rising else seen[measure] > limit)
-    return np.any(verdicts, axis=0)
+def refused(seen: dict[str, np.ndarray], bar: Mapping[str, float]) -> np.ndarray:
+    """Which faces the fields of a bar refuse."""
+    out = np.zeros(len(seen["kind"]), bool)
+    for field, limit in bar.items():
+        measure, rising, *_ = BARS[field]
+        out |= seen[measure] < limit if rising else seen[measure] > limit
+    return out
 
 
 def print_effect(title: str, seen: dict[str, np.ndarray], bars: dict[str, Bar]) -> None:
@@ -263,7 +268,7 @@ def print_effect(title: str, seen: dict[str, np.ndarray], bars: dict[str, Bar]) 
 def lines(seen: dict[str, np.ndarray], bars: dict[str, Bar]) -> Iterator[tuple[str, np.ndarray]]:
     yield "NONE", np.zeros(len(seen["kind"]), bool)
     for name in FILTERS:
-        yield name, refused(seen, bars[name])
+        yield name, refused(seen, asdict(bars[name]))
 
 
 def missed(seen: dict[str, np.ndarray], rows: np.ndarray) -> str:

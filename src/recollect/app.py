@@ -32,6 +32,7 @@ from recollect.settings import SettingError, models_folder
 from recollect.truth import ROOT_POLICY, make_key, open_store
 from recollect.vision.header import Limits as PictureLimits
 from recollect.vision.image import Decoder
+from recollect.vision.manifest import PackError
 from recollect.vision.pack import load as load_pack
 from recollect.vision.packs import choice
 from recollect.vision.source import Bucket, Buckets
@@ -104,8 +105,19 @@ def load_packs(settings: Settings) -> dict[str, ModelPack]:
     """Load every installed pack; a folder that is no good pack stops the start, loudly."""
     folder = models_folder(settings)
     manifests = sorted(folder.glob("*/manifest.toml"))
-    packs = [load_pack(path.parent, threads=settings.model_threads) for path in manifests]
+    packs = [_load_pack(path.parent, settings.model_threads) for path in manifests]
     return {pack.name: pack for pack in packs}
+
+
+def _load_pack(folder: Path, threads: int) -> ModelPack:
+    """Load one pack; what is wrong with it is said with its folder and the way out."""
+    try:
+        return load_pack(folder, threads=threads)
+    except PackError as error:
+        raise PackError(
+            f"{folder}: {error}. Install the pack again (`recollect models setup` or `recollect "
+            "models pull`), or move the folder away if no collection was made with it"
+        ) from error
 
 
 def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> Server:

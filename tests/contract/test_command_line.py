@@ -74,6 +74,38 @@ def test_env_prints_what_a_shell_can_eval(server, data):
     assert evaluated == [server.root["AccessKeyId"], server.url]
 
 
+def test_what_env_prints_is_all_that_boto3_and_the_aws_cli_need(data, tmp_path):
+    printed = recollect("env", "--data", data).strip()
+    aws = Path(sys.executable).parent / "aws"
+    ask = "import boto3; print(boto3.client('rekognition').list_collections()['ResponseMetadata'])"
+    for program in (
+        f'{sys.executable} -c "{ask}"',
+        f"{aws} rekognition list-collections",
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"{printed}; {program}"],
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        )
+
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_pack_that_cannot_be_loaded_is_named_with_the_way_out(tmp_path):
+    (tmp_path / "models" / "odd").mkdir(parents=True)
+    (tmp_path / "models" / "odd" / "manifest.toml").write_text("format = 1")
+
+    said = recollect(
+        *("serve", "--data", tmp_path / "data", "--port", "0"),
+        code=2,
+        RECOLLECT_MODELS=str(tmp_path / "models"),
+    )
+
+    assert f"{tmp_path / 'models' / 'odd'}: manifest: files is missing" in said
+    assert "recollect models pull" in said
+
+
 def test_env_says_what_is_missing(tmp_path):
     said = recollect("env", "--data", tmp_path, code=2)
 

@@ -102,6 +102,8 @@ def env(
     print(
         f"export AWS_ACCESS_KEY_ID={shlex.quote(root['AccessKeyId'])} "
         f"AWS_SECRET_ACCESS_KEY={shlex.quote(root['SecretAccessKey'])} "
+        # boto3 and the command line read the one, every other SDK the other.
+        f"AWS_DEFAULT_REGION={shlex.quote(settings.region)} "
         f"AWS_REGION={shlex.quote(settings.region)} "
         f"AWS_ENDPOINT_URL_REKOGNITION={shlex.quote(url)}"
     )
