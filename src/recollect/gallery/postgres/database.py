@@ -124,23 +124,6 @@ class Sql:
         with self._watched(), self.connection.cursor() as cursor:
             cursor.executemany(query, many)
 
-    def blocks(self, query: str, *values: Any, size: int) -> Iterator[list[Any]]:
-        """The rows of a statement in blocks, as they are asked for; inside a transaction."""
-        cursor = self.connection.cursor("blocks", binary=True)
-        try:
-            with self._watched():
-                cursor.execute(query, values, binary=True)
-            while True:
-                with self._watched():
-                    block = cursor.fetchmany(size)
-                if not block:
-                    return
-                yield block
-        finally:
-            # On a broken connection there is nothing left to close.
-            with suppress(psycopg.Error), self._watched():
-                cursor.close()
-
     @contextmanager
     def _watched(self) -> Iterator[None]:
         self.overdue_at = time.monotonic() + STATEMENT_S_MAX

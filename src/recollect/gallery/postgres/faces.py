@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from recollect.gallery.ids import packed, unpacked_all
 from recollect.gallery.postgres.collections import Collections
-from recollect.gallery.rows import SCAN_ROWS, enrolled, missing, no_collection, raw_id, rounded
+from recollect.gallery.rows import enrolled, missing, no_collection, raw_id, rounded
 from recollect.gallery.rows import face as face_of
 from recollect.gallery.store import Deletion
 
@@ -22,6 +22,10 @@ FACE: Final = (
     " model_version, (SELECT user_id FROM enrolled_user"
     " WHERE enrolled_user.collection = face.collection AND key = user_key)"
     " FROM face WHERE collection = tally.collection"
+)
+FACE_BLOCK: Final = (
+    "SELECT row AS place, id, sealed FROM face_template WHERE collection = %s AND row > %s"
+    " ORDER BY row LIMIT %s"
 )
 TEMPLATE: Final = (
     "SELECT face.id, sealed FROM face JOIN face_template USING (collection, row)"
@@ -171,9 +175,7 @@ class Faces(Collections):
             if row is None:
                 raise no_collection(collection)
             yield row[0]
-            query = "SELECT id, sealed FROM face_template WHERE collection = %s ORDER BY row"
-            for block in sql.blocks(query, collection.key, size=SCAN_ROWS):
-                yield self._opened(sql, collection, block)
+            yield from self._blocks(sql, collection, FACE_BLOCK, 0)
 
     def _known(
         self, sql: Sql, collection: Collection, images: Iterable[bytes]

@@ -15,7 +15,7 @@ from recollect.errors import (
 from recollect.gallery.aggregate import aggregate
 from recollect.gallery.ids import packed, unpacked
 from recollect.gallery.postgres.faces import Faces
-from recollect.gallery.rows import ONCE_S, SCAN_ROWS, decoded, encoded, missing, others, raw_id
+from recollect.gallery.rows import ONCE_S, decoded, encoded, missing, others, raw_id
 from recollect.gallery.rows import user as user_of
 from recollect.gallery.store import Association
 
@@ -31,6 +31,10 @@ T = TypeVar("T")
 
 USER: Final = (
     "SELECT key, user_id, face_count FROM enrolled_user WHERE collection = tally.collection"
+)
+USER_BLOCK: Final = (
+    "SELECT key AS place, key AS id, sealed FROM enrolled_user WHERE collection = %s AND key > %s"
+    " AND sealed IS NOT NULL ORDER BY key LIMIT %s"
 )
 
 
@@ -178,13 +182,8 @@ class Users(Faces):
 
     def scan_users(self, collection: Collection) -> Iterator[tuple[list[str], Templates]]:
         """See Store."""
-        query = (
-            "SELECT key, sealed FROM enrolled_user WHERE collection = %s AND sealed IS NOT NULL"
-            " ORDER BY key"
-        )
         with self._database.reading() as sql:
-            for block in sql.blocks(query, collection.key, size=SCAN_ROWS):
-                yield self._opened(sql, collection, block)
+            yield from self._blocks(sql, collection, USER_BLOCK, b"")
 
     def forget_tokens(self) -> None:
         """Forget the idempotency tokens that are too old to count."""
