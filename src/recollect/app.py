@@ -195,11 +195,11 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         return Server(settings, store, galleries, packs, asgi, limits, opened.pop_all())
 
 
-def run(settings: Settings) -> None:
-    """Serve until told to stop."""
+def run(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> None:
+    """Serve until told to stop; with the packs of the models folder where none are given."""
     telemetry.configure_log(settings.log_level)
     _dump_no_core()
-    server = build(settings)
+    server = build(settings, packs)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, "127.0.0.1")
     try:

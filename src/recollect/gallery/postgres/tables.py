@@ -188,8 +188,8 @@ class Tables:
             place: where to begin.
         """
         joined = (
-            "SELECT (array_agg(place))[count(*)], string_agg(id, ''), string_agg(sealed, '')"
-            f" FROM ({query}) block"  # noqa: S608 - ours
+            "SELECT (array_agg(place))[count(*)], string_agg(id, ''), string_agg(sealed, '')"  # noqa: S608
+            f" FROM ({query}) block"
         )
         while True:
             ((place, ids, sealed),) = sql.rows(joined, collection.key, place, SCAN_ROWS)
