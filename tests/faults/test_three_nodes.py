@@ -227,25 +227,26 @@ def test_clients_with_boto3s_own_retries_do_not_notice_that_nodes_die(tmp_path):
     assert (tally["stale"], tally["ghosts"]) == (0, 0)
 
 
+METHODS = {
+    "IndexFaces": "index_faces",
+    "DeleteFaces": "delete_faces",
+    "CreateUser": "create_user",
+    "DeleteUser": "delete_user",
+    "AssociateFaces": "associate_faces",
+    "SearchUsersByImage": "search_users_by_image",
+    "SearchFacesByImage": "search_faces_by_image",
+    "CreateCollection": "create_collection",
+    "DeleteCollection": "delete_collection",
+}
+# A repetition of a call whose answer was lost finds its own work done.
+DONE_ALREADY = {
+    "CreateCollection": "ResourceAlreadyExistsException",
+    "DeleteCollection": "ResourceNotFoundException",
+}
+
+
 class Retrying:
     """boto3 with its defaults, in the shape that `Checker` calls."""
-
-    METHODS = {
-        "IndexFaces": "index_faces",
-        "DeleteFaces": "delete_faces",
-        "CreateUser": "create_user",
-        "DeleteUser": "delete_user",
-        "AssociateFaces": "associate_faces",
-        "SearchUsersByImage": "search_users_by_image",
-        "SearchFacesByImage": "search_faces_by_image",
-        "CreateCollection": "create_collection",
-        "DeleteCollection": "delete_collection",
-    }
-    # A repetition of a call whose answer was lost finds its own work done.
-    DONE_ALREADY = {
-        "CreateCollection": "ResourceAlreadyExistsException",
-        "DeleteCollection": "ResourceNotFoundException",
-    }
 
     def __init__(self, made, balancer, tally, uncured):
         self.client = made.boto3(balancer.url)
@@ -253,13 +254,13 @@ class Retrying:
 
     def call(self, operation, **params):
         try:
-            answer = getattr(self.client, self.METHODS[operation])(**params)
+            answer = getattr(self.client, METHODS[operation])(**params)
             self.tally["retries"] += answer["ResponseMetadata"]["RetryAttempts"]
             return answer
         except ClientError as error:
             code, more = error.response["Error"]["Code"], error.response["ResponseMetadata"]
             self.tally["retries"] += more["RetryAttempts"]
-            if more["RetryAttempts"] and self.DONE_ALREADY.get(operation) == code:
+            if more["RetryAttempts"] and DONE_ALREADY.get(operation) == code:
                 return {}
             if code == "ResourceNotFoundException" and operation.startswith("Search"):
                 raise errors.ResourceNotFoundException(str(error)) from error
