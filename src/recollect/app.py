@@ -93,6 +93,7 @@ class Server:
     galleries: Galleries
     packs: Mapping[str, ModelPack]
     asgi: Starlette
+    endpoint: Endpoint
     limits: Limits
     opened: ExitStack
 
@@ -173,6 +174,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             call_threads=threads,
             call_queue_max=settings.call_queue_max,
             call_wait_max_s=settings.call_wait_max_s,
+            call_last_wait_max_s=settings.call_last_wait_max_s,
             key_rate_per_s=settings.key_rate_per_s,
         )
         identify = _identify(settings, store)
@@ -192,7 +194,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             model_threads=settings.model_threads,
             search_threads=settings.search_threads,
         )
-        return Server(settings, store, galleries, packs, asgi, limits, opened.pop_all())
+        return Server(settings, store, galleries, packs, asgi, endpoint, limits, opened.pop_all())
 
 
 def run(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> None:
@@ -212,6 +214,7 @@ def run(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> Non
             key=settings.tls_key,
             trusted_proxies=tuple(p.strip() for p in settings.trusted_proxies.split(",") if p),
             on_started=lambda host, port: _announce(settings, host, port),
+            on_stopping=server.endpoint.drain,
         )
     finally:
         (settings.data / "address").unlink(missing_ok=True)

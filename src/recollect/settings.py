@@ -65,8 +65,11 @@ class Settings:
     log_level: str = setting("info", "debug, info, warning or error")
 
     call_threads: int = setting(0, "Calls in work at once; 0 for one a core")
-    call_queue_max: int = setting(64, "Calls waiting for a thread before refusal")
-    call_wait_max_s: float = setting(1.0, "Expected wait above which a call is refused, in seconds")
+    call_queue_max: int = setting(512, "Calls waiting for a thread before refusal")
+    call_wait_max_s: float = setting(0.5, "Expected wait above which a call is refused, in seconds")
+    call_last_wait_max_s: float = setting(
+        50.0, "Likewise for a call that says it is its client's last attempt"
+    )
     connections_max: int = setting(1000, "Open connections")
     header_deadline_s: float = setting(10.0, "Longest time to receive a header, in seconds")
     body_deadline_s: float = setting(25.0, "Longest time to receive a body, in seconds")

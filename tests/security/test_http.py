@@ -481,9 +481,11 @@ from recollect.wire.serve import serve
 def slow(caller, params):
     time.sleep({work_s})
     return {{}}
-limits = Limits(call_threads=20, call_queue_max=1000, drain_deadline_s={drain_s})
+limits = Limits(call_threads=20, call_wait_max_s=60, drain_deadline_s={drain_s})
 app = endpoint(operations={{"ListCollections": slow}}, limits=limits)
-serve(app, "127.0.0.1", 0, limits, on_started=lambda host, port: print(port, flush=True))
+def started(host, port):
+    print(port, flush=True)
+serve(app, "127.0.0.1", 0, limits, on_started=started, on_stopping=app.drain)
 app.close()
 print("closed", flush=True)
 """
@@ -523,15 +525,19 @@ def test_sigterm_answers_what_is_in_work_and_does_not_wait_for_the_half_open():
 
 
 def test_calls_that_the_drain_does_not_reach_are_refused_so_that_clients_try_again():
-    with process(work_s=1.5, drain_s=3.0) as (run, port), contextlib.ExitStack() as opened:
+    with process(work_s=1.5, drain_s=3.8) as (run, port), contextlib.ExitStack() as opened:
         calls = [opened.enter_context(connect(port)) for _ in range(60)]
         for sock in calls:
             sock.sendall(post())
-        time.sleep(0.3)
+        time.sleep(1.7)
 
         run.send_signal(signal.SIGTERM)
-        heard = [until_closed(sock, 10)[0] for sock in calls]
-        run.wait(10)
+        # Refused at the beginning, not at the end: the last of them would not be reached.
+        began = time.monotonic()
+        heard = [until_closed(calls.pop(), 10)[0]]
+        assert time.monotonic() - began < 1.4
+        heard += [until_closed(sock, 10)[0] for sock in calls]
+        assert run.wait(10) == 0
 
         answered = [data for data in heard if statuses(data) == [200]]
         refused = [data for data in heard if statuses(data) == [400]]
@@ -539,6 +545,19 @@ def test_calls_that_the_drain_does_not_reach_are_refused_so_that_clients_try_aga
         assert answered
         assert refused
         assert all(b"ThrottlingException" in data for data in refused)
+
+
+def test_a_request_on_its_way_at_sigterm_is_answered():
+    with process(work_s=0) as (run, port), connect(port) as used, connect(port) as fresh:
+        used.sendall(post())
+        assert statuses(used.recv(65536)) == [200]
+
+        run.send_signal(signal.SIGTERM)
+        time.sleep(0.2)  # The drain has begun; both connections hold no request yet.
+        for sock in (used, fresh):
+            sock.sendall(post())
+        assert [statuses(until_closed(sock, 5)[0]) for sock in (used, fresh)] == [[200], [200]]
+        assert run.wait(5) == 0
 
 
 def test_sigterm_ends_the_process_even_if_a_call_hangs():

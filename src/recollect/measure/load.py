@@ -12,7 +12,6 @@ import math
 import random
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,7 +28,6 @@ BUSY = frozenset({"ThrottlingException", "ProvisionedThroughputExceededException
 
 RESET, TIMEOUT, UNSENT = "connection reset", "no answer in time", "not sent"
 ANSWER_TIMEOUT_S = 60.0
-ANSWER_BYTES_MAX = 64 << 20
 IN_FLIGHT_MAX = 2000
 """Calls under way at once; one that is due beyond that is counted as not sent."""
 
@@ -53,6 +51,57 @@ class Outcome:
         return self.done_s - self.due_s
 
 
+class Connection(asyncio.Protocol):
+    """One kept connection: a request out, its answer in. Made for a load of thousands a second."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.kept = False
+        """Whether the server lets another request follow."""
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._got = bytearray()
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing of an answer has come."""
+        return not self._got
+
+    async def exchange(self, request: bytes) -> tuple[int, bytes]:
+        """Send a request; status and body of its answer.
+
+        Raises:
+            ConnectionError: the connection ended before.
+        """
+        assert self.transport is not None
+        if self.transport.is_closing():
+            raise ConnectionResetError
+        self._got.clear()
+        self._answer = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return await self._answer
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Keep the way out."""
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of the answer; the whole of it goes to whoever waits."""
+        self._got += data
+        head, end, body = self._got.partition(b"\r\n\r\n")
+        if not end or self._answer is None or self._answer.done():
+            return
+        lines = head.decode("latin-1").lower().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
+        if len(body) >= int(headers.get("content-length", 0)):
+            self.kept = headers.get("connection") != "close"
+            self._answer.set_result((int(lines[0].split(" ", 2)[1]), bytes(body)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits that no answer will come."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionResetError())
+
+
 class Wire:
     """Kept connections to one server; each call takes a free one or opens another.
 
@@ -65,57 +114,45 @@ class Wire:
         if parts.scheme != "http" or parts.hostname is None:
             raise ValueError(f"load goes to http:// addresses only, not to {url!r}")
         self._address = parts.hostname, parts.port or 80
-        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._free: list[Connection] = []
 
     async def send(self, request: bytes) -> str:
         """Send one request and read its answer: its code, see `Outcome`."""
         while True:
-            kept = bool(self._free)
+            connection = self._free.pop() if self._free else None
+            kept = connection is not None
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                    stream = self._free.pop() if kept else await self._open()
-                    return await self._exchange(stream, request)
-            except asyncio.IncompleteReadError as problem:
-                # A kept connection that the server closed between two calls says nothing at all.
-                if not (kept and not problem.partial):
-                    return RESET
+                    connection = connection or await self._open()
+                    status, body = await connection.exchange(request)
             except TimeoutError:
+                _close(connection)
                 return TIMEOUT
             except OSError:
-                if not kept:
+                # A kept connection that the server closed between two calls says nothing at all.
+                if not (kept and connection is not None and connection.silent):
                     return RESET
-
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(*self._address, limit=ANSWER_BYTES_MAX)
-
-    async def _exchange(
-        self, stream: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes
-    ) -> str:
-        reader, writer = stream
-        whole = False
-        try:
-            writer.write(request)
-            await writer.drain()
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
-            body = await reader.readexactly(int(headers.get("content-length", 0)))
-            whole = True
-        finally:
-            if whole and headers.get("connection") != "close":
-                self._free.append(stream)
+                continue
+            if connection.kept:
+                self._free.append(connection)
             else:
-                writer.close()
-        status = int(head[0].split(" ", 2)[1])
-        return OK if status == 200 else _code(status, body)
+                _close(connection)
+            return OK if status == 200 else _code(status, body)
 
-    async def close(self) -> None:
+    async def _open(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(Connection, *self._address)
+        return connection
+
+    def close(self) -> None:
         """Close the free connections."""
-        for _, writer in self._free:
-            writer.close()
-        for _, writer in self._free:
-            with suppress(OSError):  # The server was faster.
-                await writer.wait_closed()
-        self._free.clear()
+        while self._free:
+            _close(self._free.pop())
+
+
+def _close(connection: Connection | None) -> None:
+    if connection is not None and connection.transport is not None:
+        connection.transport.close()
 
 
 def _code(status: int, body: bytes) -> str:
@@ -147,8 +184,8 @@ async def open_loop(
         url: of the server.
         write: the number of a call to its whole HTTP request.
         due: rising times in seconds.
-        attempts: how often a call is sent while the server is busy, with the pauses of AWS's
-            SDKs in standard mode: chance times 2^n seconds, at most 20.
+        attempts: how often a call is sent while the server is busy, told and with the pauses as
+            AWS's SDKs do it in standard mode: chance times 2^n seconds, at most 20.
         seed: of the pauses.
     """
     source = random.Random(seed)  # noqa: S311 - spreads clients
@@ -161,7 +198,10 @@ async def open_loop(
         sent_s = time.perf_counter() - began
         try:
             for attempt in range(1, attempts + 1):
-                code = await wire.send(write(number))
+                request = write(number)
+                if attempts > 1:
+                    request = _counted(request, attempt, attempts)
+                code = await wire.send(request)
                 if code not in BUSY or attempt == attempts:
                     break
                 await asyncio.sleep(min(BACKOFF_MAX_S, source.random() * 2 ** (attempt - 1)))
@@ -180,26 +220,55 @@ async def open_loop(
             flying += 1
             tasks.append(asyncio.create_task(call(number, at_s)))
     outcomes = await asyncio.gather(*tasks)
-    await wire.close()
+    wire.close()
     return sorted([*outcomes, *unsent], key=lambda outcome: outcome.due_s)
 
 
 async def closed_loop(
-    url: str, write: Callable[[int], bytes], *, clients: int, seconds: float
+    url: str,
+    write: Callable[[int], bytes],
+    *,
+    clients: int,
+    seconds: float,
+    at_end: Callable[[], object] | None = None,
 ) -> list[Outcome]:
-    """Let each of some clients send its next call when its last one was answered."""
+    """Let each of some clients send its next call when its last one was answered.
+
+    Args:
+        url: of the server.
+        write: the number of a call to its whole HTTP request.
+        clients: so many calls are under way until the time is over.
+        seconds: after which no call is sent any more.
+        at_end: called at that moment, in which a call of every client is under way.
+
+    Returns:
+        In the order of the answers; the last ones, as many as clients, were under way at the end.
+    """
     wire = Wire(url)
     began = time.perf_counter()
     outcomes: list[Outcome] = []
+    over = False
 
     async def client() -> None:
-        while (sent_s := time.perf_counter() - began) < seconds:
+        while not over:
+            sent_s = time.perf_counter() - began
             code = await wire.send(write(len(outcomes)))
             outcomes.append(Outcome(sent_s, sent_s, time.perf_counter() - began, code))
 
-    await asyncio.gather(*(client() for _ in range(clients)))
-    await wire.close()
+    tasks = [asyncio.create_task(client()) for _ in range(clients)]
+    await asyncio.sleep(seconds)
+    over = True
+    if at_end is not None:
+        at_end()
+    await asyncio.gather(*tasks)
+    wire.close()
     return outcomes
+
+
+def _counted(request: bytes, attempt: int, attempts: int) -> bytes:
+    """The request with the header in which SDKs count; it needs no signature."""
+    line = f"\r\namz-sdk-request: attempt={attempt}; max={attempts}\r\n"
+    return request.replace(b"\r\n", line.encode("ascii"), 1)
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A server with a filled collection to put load on, and the calls that search it."""
+"""The calls that load a server, signed before they are needed, and what its memory does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-OPERATION = "SearchFacesByImage"
 SIGNED_FOR_S = 60.0
 """A signature is made anew after so long: servers refuse old ones."""
 
@@ -32,27 +31,21 @@ class Signer(Protocol):
         ...
 
 
-class SearchCalls:
-    """Whole HTTP requests of SearchFacesByImage, made before they are needed.
+class Calls:
+    """Whole HTTP requests of one operation, made before they are needed.
 
     Args:
         signer: signs them.
-        collection_id: that is searched.
-        pictures: bytes of the probes, taken in turn.
+        operation: that is called.
+        params: of the calls, taken in turn; `bytes` are sent as base64.
     """
 
-    def __init__(self, signer: Signer, collection_id: str, pictures: Sequence[bytes]) -> None:
+    def __init__(
+        self, signer: Signer, operation: str, params: Sequence[Mapping[str, object]]
+    ) -> None:
         self._signer = signer
-        self._bodies = [
-            json.dumps(
-                {
-                    "CollectionId": collection_id,
-                    "Image": {"Bytes": base64.b64encode(picture).decode("ascii")},
-                    "MaxFaces": 5,
-                }
-            ).encode()
-            for picture in pictures
-        ]
+        self._operation = operation
+        self._bodies = [json.dumps(one, default=_as_base64).encode() for one in params]
         self._made: dict[int, tuple[float, bytes]] = {}
 
     def __call__(self, number: int) -> bytes:
@@ -66,11 +59,17 @@ class SearchCalls:
         return request
 
     def _write(self, body: bytes) -> bytes:
-        headers = self._signer.signed(OPERATION, body)
+        headers = self._signer.signed(self._operation, body)
         lines = [f"POST {self._signer.path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += [f"content-length: {len(body)}", "", ""]
         return "\r\n".join(lines).encode("latin-1") + body
+
+
+def _as_base64(value: object) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    raise TypeError(f"{type(value).__name__} cannot be sent")
 
 
 @contextmanager

@@ -48,6 +48,8 @@ STUCK_S = 30.0
 """How long a client may take nothing of an answer that does not fit the buffers."""
 STOPPING_S = 2.0
 """How long a request that is half received at the stop of the server may take to end."""
+STOPPING_IDLE_S = 0.25
+"""Likewise for a connection without a request: one may be on its way already."""
 STOPPING_LINGER_S = 0.5
 """Likewise for a refused client that is still listened to."""
 
@@ -155,7 +157,7 @@ class Connection(HttpToolsProtocol):
         if self._state is State.CLOSING or self._surplus:
             return
         if self._state is State.IDLE:
-            self._await(State.HEADER, self.limits.header_deadline_s)
+            self._await_header()
         if self._state is State.HEADER:
             self._header_bytes += len(data)
         self._unset_keepalive_if_required()
@@ -183,7 +185,7 @@ class Connection(HttpToolsProtocol):
             self._surplus = True
             self.cycle.keep_alive = False
         if self._state is State.IDLE:  # In one piece with the end of the request before.
-            self._await(State.HEADER, self.limits.header_deadline_s)
+            self._await_header()
         if not self._surplus:
             super().on_message_begin()
 
@@ -275,7 +277,10 @@ class Connection(HttpToolsProtocol):
         elif self._header_bytes:
             self._await(State.HEADER, STOPPING_S)
         else:
-            self.end()
+            self._await(self._state, STOPPING_IDLE_S)
+
+    def _await_header(self) -> None:
+        self._await(State.HEADER, STOPPING_S if self._stopping else self.limits.header_deadline_s)
 
     def _await(self, state: State, seconds: float | None) -> None:
         """Enter a state, which ends with the connection after so many seconds."""

@@ -39,10 +39,13 @@ class Limits:
 
     call_threads: int = 4
     """Calls in work at once, each in a thread of its own."""
-    call_queue_max: int = 64
+    call_queue_max: int = 512
     """Calls that wait for a thread."""
-    call_wait_max_s: float = 1.0
+    call_wait_max_s: float = 0.5
     """Expected wait above which a call is refused at once."""
+    call_last_wait_max_s: float = 50.0
+    """Likewise for a call that says that it is its client's last attempt: to be refused would be a
+    failure. boto3 waits 60 s for an answer."""
     key_rate_per_s: float = 0.0
     """Calls a second of one access key; 0 for no bound."""
 

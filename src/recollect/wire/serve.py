@@ -24,6 +24,7 @@ from recollect.wire.connection import Connection
 from recollect.wire.limits import Limits
 
 if TYPE_CHECKING:
+    import socket
     from types import FrameType
 
     from starlette.types import ASGIApp
@@ -34,6 +35,8 @@ DESCRIPTORS_KEPT = 64
 """File descriptors that connections leave to everything else."""
 LAST_MOMENT_S = 0.8
 """Between the end of the drain and the hard end of the process: time to close the store."""
+ANSWERING_S = 0.5
+"""Between the last call of a drain and its end: time to write the answers."""
 
 
 class ListenError(Exception):
@@ -53,6 +56,7 @@ class Server(uvicorn.Server):
         trusted_proxies: addresses whose X-Forwarded-For and -Proto headers are believed; none by
             default, for anybody could write them.
         on_started: called with host and port as soon as connections are accepted.
+        on_stopping: called at the beginning of the drain with the seconds that calls may take.
 
     Raises:
         ListenError: the certificate and the key cannot be used.
@@ -69,12 +73,14 @@ class Server(uvicorn.Server):
         key: Path | None = None,
         trusted_proxies: tuple[str, ...] = (),
         on_started: Callable[[str, int], None] | None = None,
+        on_stopping: Callable[[float], None] | None = None,
     ) -> None:
         limits = limits or Limits()
         connections_max = min(limits.connections_max, _descriptors() - DESCRIPTORS_KEPT)
         self._limits = replace(limits, connections_max=max(connections_max, 1))
         self._tls = _tls(certificate, key) if certificate or key else None
         self._on_started = on_started
+        self._on_stopping = on_stopping
         self._drain_timer: threading.Timer | None = None
         self.port = 0
         """The port listened on, once started."""
@@ -136,6 +142,13 @@ class Server(uvicorn.Server):
         if self._on_started is not None:
             self._on_started(config.host, self.port)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is in work, and end."""
+        if self._on_stopping is not None:
+            assert self.config.timeout_graceful_shutdown is not None
+            self._on_stopping(self.config.timeout_graceful_shutdown - ANSWERING_S)
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop on SIGTERM and SIGINT, and return to the caller as after any other end.
@@ -176,6 +189,7 @@ def serve(
     key: Path | None = None,
     trusted_proxies: tuple[str, ...] = (),
     on_started: Callable[[str, int], None] | None = None,
+    on_stopping: Callable[[float], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; see `Server`.
 
@@ -191,6 +205,7 @@ def serve(
         key=key,
         trusted_proxies=trusted_proxies,
         on_started=on_started,
+        on_stopping=on_stopping,
     ).run()
 
 

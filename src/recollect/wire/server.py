@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import traceback
 import uuid
@@ -45,6 +46,10 @@ CORS_HEADERS = (
     "authorization,content-type,x-amz-content-sha256,x-amz-date,x-amz-security-token,"
     "x-amz-target,x-amz-user-agent,amz-sdk-invocation-id,amz-sdk-request"
 )
+
+
+SDK_ATTEMPT = re.compile(r"\battempt=(\d{1,4})\b.*\bmax=(\d{1,4})\b")
+"""As AWS's SDKs count their attempts in `amz-sdk-request`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +104,18 @@ class Endpoint:
         self._path_prefix = path_prefix
         self._cors_origins = frozenset(cors_origins)
         self._bodies = Bodies(limits.bodies_bytes_max)
-        self._slots = Slots(limits.call_threads, limits.call_queue_max, limits.call_wait_max_s)
+        self._slots = Slots(
+            limits.call_threads,
+            limits.call_queue_max,
+            limits.call_wait_max_s,
+            limits.call_last_wait_max_s,
+        )
         self._rate = KeyRate(limits.key_rate_per_s)
         self._pool = ThreadPoolExecutor(limits.call_threads, thread_name_prefix="call")
+
+    def drain(self, seconds: float) -> None:
+        """Work on the calls that so many seconds are enough for, and refuse the others now."""
+        self._slots.drain(seconds)
 
     def close(self) -> None:
         """Wait for the calls in work and end their threads."""
@@ -131,7 +145,7 @@ class Endpoint:
             body = Body(self._bodies, self._limits.body_bytes_for(operation))
             try:
                 body.declared(request.header("content-length"))
-                self._slots.check(_kind(operation))
+                self._slots.check(_kind(operation), last=_last_attempt(request))
                 received = await body.received(receive)
                 if received is None:
                     return None
@@ -156,7 +170,7 @@ class Endpoint:
         # After the body nothing more comes but the news that the client has gone.
         gone = asyncio.ensure_future(receive())
         try:
-            await self._slots.take(kind)
+            await self._slots.take(kind, last=_last_attempt(call.request))
             began = time.monotonic()
             try:
                 # Whoever left while the turn did not come is not worked for. A free slot is taken
@@ -341,6 +355,12 @@ def _bug(event: str, call: Call) -> InternalServerError:
 
 def _kind(operation: OperationModel | None) -> str:
     return operation.name if operation else ""
+
+
+def _last_attempt(request: HttpRequest) -> bool:
+    """Whether an SDK says that this call was refused before and will not be tried again."""
+    found = SDK_ATTEMPT.search(request.header("amz-sdk-request") or "")
+    return found is not None and 1 < int(found[1]) >= int(found[2])
 
 
 def _preflight() -> tuple[tuple[str, str], ...]:

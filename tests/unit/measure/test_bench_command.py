@@ -12,7 +12,7 @@ from recollect.cli import bench
 from recollect.cli.keys import CommandError
 from recollect.measure import strangers
 from recollect.measure.own import OwnServerError, running
-from recollect.measure.target import SearchCalls, watched
+from recollect.measure.target import Calls, watched
 from recollect.settings import Settings
 from toys import picture
 
@@ -61,7 +61,7 @@ def test_calls_are_signed_anew_before_their_signature_is_too_old(monkeypatch):
 
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    calls = SearchCalls(Signer(), "c", [b"one", b"two"])
+    calls = Calls(Signer(), "SearchFacesByImage", [{"Image": {"Bytes": b}} for b in (b"1", b"2")])
     first = calls(0)
     assert first.startswith(b"POST /prefix/ HTTP/1.1\r\nhost: h\r\nx-number: 1\r\n")
     head, _, body = first.partition(b"\r\n\r\n")

@@ -145,6 +145,29 @@ def test_a_busy_server_is_tried_again_as_often_as_asked(monkeypatch):
     assert [(o.code, o.attempts) for o in outcomes] == [("ThrottlingException", 2)]
 
 
+def test_attempts_are_counted_as_the_sdks_do_it(monkeypatch):
+    monkeypatch.setattr(load, "BACKOFF_MAX_S", 0.01)
+    busy = (400, {"__type": "ThrottlingException"})
+    server, _ = run(lambda s: load.open_loop(s.url, request, [0.0], attempts=3), busy)
+    counts = [r.split(b"\r\n")[1] for r in server.requests]
+    assert counts == [b"amz-sdk-request: attempt=1; max=3", b"amz-sdk-request: attempt=2; max=3"]
+
+
+def test_at_the_end_of_a_closed_loop_a_call_of_every_client_is_under_way():
+    told = []
+
+    async def loop(server):
+        return await load.closed_loop(
+            server.url, request, clients=5, seconds=0.2, at_end=lambda: told.append(server.requests)
+        )
+
+    server, outcomes = run(loop, each_s=0.01)
+    assert len(told) == 1
+    assert all(outcome.done_s > 0.2 for outcome in outcomes[-5:])
+    assert all(outcome.done_s <= 0.21 for outcome in outcomes[:-5])
+    assert len(outcomes) == len(server.requests)
+
+
 def test_arrivals_of_one_seed_are_the_same_and_as_many_as_the_rate():
     due = load.poisson(200, 10, seed=1)
     assert due == load.poisson(200, 10, seed=1) != load.poisson(200, 10, seed=2)

@@ -357,7 +357,7 @@ def test_a_refusal_at_the_door_is_told_and_costs_no_thread(made):
     outcomes = []
     app = made(refused=outcomes.append, record=refuse(AssertionError("not for refusals")))
 
-    def full(kind):
+    def full(kind, last):
         raise ThrottlingException
 
     app._slots.check = full
@@ -368,6 +368,26 @@ def test_a_refusal_at_the_door_is_told_and_costs_no_thread(made):
     assert aws.json["Message"] == "Slow down; sudden increase in rate of requests"
     assert (plain.status, plain.code, plain.headers["retry-after"]) == (429, "THROTTLING", "1")
     assert [o.operation for o in outcomes] == ["ListFaces", "ListFaces"]
+
+
+@pytest.mark.parametrize(
+    ("header", "last"),
+    [
+        (None, False),
+        ("attempt=1; max=3", False),
+        ("ttl=20260301T020000Z; attempt=2; max=3", False),
+        ("ttl=20260301T020000Z; attempt=3; max=3", True),
+        ("attempt=1; max=1", False),  # It was not refused before.
+        ("attempt=5", False),
+        ("attempt=many; max=3", False),
+        ("attempt=99999999; max=3", False),
+    ],
+)
+def test_a_last_attempt_is_told_by_the_count_of_the_sdk(made, header, last):
+    app, seen = made(), []
+    app._slots.check = lambda kind, last: seen.append(last)
+    ask(app, GOOD, operation="ListFaces", headers={"amz-sdk-request": header} if header else {})
+    assert seen[0] is last
 
 
 def test_pages_of_other_origins_may_call_only_where_the_configuration_says_so(made):

@@ -68,14 +68,91 @@ def test_a_queue_of_short_calls_may_be_long():
 
 def test_a_burst_may_queue_but_a_lasting_crowd_may_not():
     clock = Clock()
-    slots = learned(Slots(2, 1000, 10.0, clock), seconds=0.5)
+    slots = learned(Slots(2, 1000, 10.0, clock=clock), seconds=0.5)
     assert refused_after(slots) > 30
 
-    # The refusal shows that the burst lasts: waits of 1.5 calls' length are accepted still.
-    assert refused_after(slots) == 2 + 3
+    # The refusal shows that the burst lasts: waits of one call's length are accepted still.
+    assert refused_after(slots) == 2 + 2
 
     clock.now += CALM_S
     assert refused_after(slots) > 30
+
+
+def test_who_comes_for_the_last_time_may_wait_when_others_may_not():
+    slots = learned(Slots(1, 1000, 0.5, 20.0), seconds=1.0)
+
+    async def crowd():
+        tasks = [asyncio.ensure_future(slots.take("k"))]
+        await asyncio.sleep(0)
+        tasks += [asyncio.ensure_future(slots.take("k")) for _ in range(9)]
+        await asyncio.sleep(0)
+        assert (slots.working, slots.waiting) == (1, 1)
+        tasks += [asyncio.ensure_future(slots.take("k", last=True)) for _ in range(99)]
+        await asyncio.sleep(0)
+        # Half a call in work; each one queued counts twice, for newcomers take every other turn.
+        assert (slots.working, slots.waiting) == (1, 1 + 10)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(crowd())
+
+
+def test_newcomers_and_last_attempts_take_turns():
+    slots, order = Slots(1, 100, 50.0, 50.0), []
+
+    async def call(name, last):
+        await slots.take("k", last=last)
+        order.append(name)
+        slots.give("k", 0.001)
+
+    async def everybody():
+        await slots.take("k")
+        names = ["last 0", "last 1", "last 2", "new 0", "new 1"]
+        calls = [asyncio.ensure_future(call(name, name.startswith("last"))) for name in names]
+        await asyncio.sleep(0)
+        slots.give("k", 0.001)
+        await asyncio.gather(*calls)
+
+    asyncio.run(everybody())
+    assert order == ["last 0", "new 0", "last 1", "new 1", "last 2"]
+
+
+def test_a_drain_keeps_whom_it_will_reach_and_refuses_the_others_at_once():
+    clock = Clock()
+    slots = learned(Slots(2, 1000, 1e9, clock=clock), seconds=1.0)
+
+    async def stop():
+        tasks = [asyncio.ensure_future(slots.take("k")) for _ in range(20)]
+        await asyncio.sleep(0)
+        slots.drain(5.0)
+        await asyncio.sleep(0)
+        # Two in work, half done, free both slots after half a second: 4.5 s for pairs of 1 s.
+        refused = [t for t in tasks if t.done() and isinstance(t.exception(), ThrottlingException)]
+        assert refused == tasks[-len(refused) :]
+        assert (slots.working, slots.waiting, len(refused)) == (2, 8, 10)
+        with pytest.raises(ThrottlingException, match="Service Unavailable"):
+            slots.check("k")
+
+        # What takes longer than expected costs those their turn who would not be done any more.
+        clock.now += 3.0
+        slots.give("k", 3.0)
+        await asyncio.sleep(0)
+        assert (slots.working, slots.waiting) == (2, 0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(stop())
+
+
+def test_a_free_slot_takes_nobody_whom_the_drain_would_cut():
+    slots = learned(Slots(1, 10, 10.0), seconds=2.0)
+    slots.drain(3.0)
+    slots.check("k")
+    slots.drain(1.0)
+    with pytest.raises(ThrottlingException, match="Service Unavailable"):
+        slots.check("k")
 
 
 def test_a_call_of_another_kind_is_judged_by_what_is_before_it():
