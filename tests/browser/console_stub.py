@@ -16,6 +16,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from recollect.wire import model
+
 CONSOLE = Path(__file__).parents[2] / "src" / "recollect" / "console"
 KEY_ID, SECRET = "AKIDSTUB", "a secret/with+signs"
 BEARER = f"recollect.{KEY_ID}.{SECRET.replace(' ', '')}"
@@ -47,6 +49,12 @@ ABOUT = {
         }
     },
 }
+POLICY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "rekognition:*", "Resource": "*"}],
+    }
+)
 BOX = {"Left": 0.36, "Top": 0.13, "Width": 0.17, "Height": 0.24}
 
 
@@ -78,6 +86,20 @@ def face_detail(box: dict[str, float] = BOX) -> dict[str, Any]:
     }
 
 
+def audit_record(number: int) -> dict[str, Any]:
+    return {
+        "Sequence": number,
+        "Entry": {
+            "eventTime": f"2025-06-15T12:00:0{number}Z",
+            "eventName": "SearchFacesByImage",
+            "userIdentity": {"userName": "kiosk"},
+            "sourceIPAddress": "192.0.2.7",
+            "requestParameters": {"CollectionId": "staff"},
+            "additionalEventData": {"matches": [{"FaceId": "f", "Similarity": 99.1}]},
+        },
+    }
+
+
 class Stub:
     """The server; `answers` may be replaced operation by operation."""
 
@@ -87,6 +109,20 @@ class Stub:
         self.faces: dict[str, list[dict[str, Any]]] = {}
         self.users: dict[str, list[str]] = {}
         self.tags: dict[str, str] = {}
+        self.administration = sorted(model.administration().operations)
+        self.keys = [
+            {
+                "AccessKeyId": key_id,
+                "UserName": name,
+                "Kind": "SIGV4",
+                "Status": "Active",
+                "CreateDate": 1_750_000_000.5,
+                "PolicyCount": 1,
+            }
+            for key_id, name in [(KEY_ID, "stub"), ("AKIAROOT", "root")]
+        ]
+        self.policies = {KEY_ID: [POLICY], "AKIAROOT": [POLICY]}
+        self.records = [audit_record(number) for number in range(5, 0, -1)]
         self.answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             name.removeprefix("op_"): getattr(self, name)
             for name in dir(self)
@@ -157,11 +193,14 @@ class Stub:
         return 404, "text/plain", b"not here"
 
     def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, Any]]:
-        operation = headers.get("x-amz-target", "").removeprefix("RekognitionService.")
+        service, _, operation = headers.get("x-amz-target", "").partition(".")
         try:
             if path != self.prefix:
                 raise Refusal("UnknownOperationException", f"no path {path}")
             self.authenticate(path, headers, body)
+            ours = operation in model.administration().operations
+            if service != ("Recollect" if ours else "RekognitionService"):
+                raise Refusal("UnknownOperationException", f"{service} has no {operation}")
             params = json.loads(body)
             self.calls.append((operation, params))
             return 200, self.answers[operation](params)
@@ -189,7 +228,53 @@ class Stub:
         if stated["Signature"] != expected or skew_s > 300:
             raise Refusal("InvalidSignatureException", "The request signature does not match.")
 
-    # Canned answers, one a collection operation; a test replaces what it looks at.
+    # Canned answers, one an operation; a test replaces what it looks at.
+
+    def op_GetCaller(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "Account": "000000000000",
+            "Arn": "arn:aws:iam::000000000000:user/stub",
+            "UserName": "stub",
+            "AccessKeyId": KEY_ID,
+            "Administration": self.administration,
+        }
+
+    def op_ListAccessKeys(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {"AccessKeys": self.keys}
+
+    def op_CreateAccessKey(self, params: dict[str, Any]) -> dict[str, Any]:
+        key_id = f"AKIA{len(self.keys):016}"
+        made = {"AccessKeyId": key_id, "UserName": params["UserName"], "Kind": params["Kind"]}
+        self.keys.append(
+            made | {"Status": "Active", "CreateDate": 1_750_000_000.5, "PolicyCount": 1}
+        )
+        self.policies[key_id] = params["Policies"]
+        if params["Kind"] == "BEARER":
+            return made | {"BearerToken": f"recollect.{key_id}.shown-once"}
+        return made | {"SecretAccessKey": "shown-once"}
+
+    def op_UpdateAccessKey(self, params: dict[str, Any]) -> dict[str, Any]:
+        self.key(params)["Status"] = params["Status"]
+        return {}
+
+    def op_DeleteAccessKey(self, params: dict[str, Any]) -> dict[str, Any]:
+        self.keys.remove(self.key(params))
+        return {}
+
+    def op_GetPolicies(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {"Policies": self.policies[params["AccessKeyId"]]}
+
+    def op_PutPolicies(self, params: dict[str, Any]) -> dict[str, Any]:
+        self.policies[params["AccessKeyId"]] = params["Policies"]
+        return {}
+
+    def op_ReadAudit(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {"Records": self.records}
+
+    def key(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The key that a call names."""
+        (found,) = [key for key in self.keys if key["AccessKeyId"] == params["AccessKeyId"]]
+        return found
 
     def op_ListCollections(self, params: dict[str, Any]) -> dict[str, Any]:
         names = sorted(self.faces)

@@ -91,6 +91,28 @@ def face(number, text):
     }
 
 
+def key(text):
+    return {
+        "AccessKeyId": text,
+        "UserName": text,
+        "Kind": text,
+        "Status": text,
+        "CreateDate": 1_750_000_000.5,
+        "PolicyCount": 1,
+    }
+
+
+def entry(text):
+    return {
+        "eventTime": text,
+        "eventName": text,
+        "errorCode": text,
+        "userIdentity": {"userName": text},
+        "sourceIPAddress": text,
+        "requestParameters": {"CollectionId": text},
+    }
+
+
 def texts(page, selector):
     return page.locator(selector).evaluate_all("nodes => nodes.map((n) => n.textContent)")
 
@@ -111,6 +133,11 @@ def test_every_payload_in_every_list_is_text(page, stub):
         },
         "ListTagsForResource": lambda params: {"Tags": {text: text for text in payloads}},
         "SearchFaces": lambda params: {"FaceMatches": matches},
+        "ListAccessKeys": lambda params: {"AccessKeys": [key(text) for text in payloads]},
+        "GetPolicies": lambda params: {"Policies": payloads[:20]},
+        "ReadAudit": lambda params: {
+            "Records": [{"Sequence": n, "Entry": entry(text)} for n, text in enumerate(payloads)]
+        },
     }
     arrive(page, stub.url)
     page.locator("tbody tr").nth(len(payloads) - 1).wait_for()
@@ -138,6 +165,23 @@ def test_every_payload_in_every_list_is_text(page, stub):
     page.goto(f"{stub.url}#/collections/staff/details")
     page.locator("td[data-label=Value]").nth(len(set(payloads)) - 1).wait_for()
     assert set(texts(page, "td[data-label=Value]")) == set(payloads)
+    assert_only_text(page)
+
+    page.goto(f"{stub.url}#/access")
+    page.locator("tbody th").nth(len(payloads) - 1).wait_for()
+    assert texts(page, "tbody th") == payloads
+    assert texts(page, "td[data-label=AccessKeyId] code") == payloads
+    page.locator("td.end button", has_text="Policies").first.click()
+    page.locator("dialog textarea").nth(19).wait_for()
+    assert_only_text(page)
+    page.keyboard.press("Escape")
+
+    page.goto(f"{stub.url}#/audit")
+    page.locator("td[data-label=Who]").nth(len(payloads) - 1).wait_for()
+    for column in ("Who", "What", "Collection", "Answer", "From"):
+        assert texts(page, f"td[data-label={column}]") == payloads
+    page.get_by_role("button", name="Details of record 0", exact=True).click()
+    assert json.loads(page.locator("dialog pre").inner_text()) == entry(payloads[0])
     assert_only_text(page)
 
 

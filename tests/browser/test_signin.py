@@ -40,7 +40,7 @@ def test_a_wrong_secret_is_explained_and_signs_nobody_in(page, stub):
 
     alert = page.get_by_role("alert")
     alert.wait_for()
-    assert "InvalidSignatureException from ListCollections, request" in alert.inner_text()
+    assert "InvalidSignatureException from GetCaller, request" in alert.inner_text()
     assert "The secret does not belong to this access key" in alert.inner_text()
     assert not page.get_by_role("button", name="Sign out").is_visible()
 
@@ -84,7 +84,7 @@ def test_a_clock_that_is_wrong_is_set_by_the_servers_date(page, stub):
     sign_in(page, stub.url)
 
     page.get_by_role("link", name="staff").wait_for()
-    assert stub.calls[0][0] == "ListCollections"
+    assert stub.calls[0][0] == "GetCaller"
 
 
 def test_a_server_that_is_gone_is_said_to_be_gone(page, stub):
@@ -103,13 +103,13 @@ def test_a_busy_server_is_asked_again(page, stub):
     def busy(params):
         if next(turns):
             raise Refusal("ThrottlingException", "Slow down", status=400)
-        return stub.op_ListCollections(params)
+        return stub.op_GetCaller(params)
 
-    stub.answers["ListCollections"] = busy
+    stub.answers["GetCaller"] = busy
     sign_in(page, stub.url)
 
     page.get_by_role("button", name="Sign out").wait_for()
-    assert [name for name, _ in stub.calls][:3] == ["ListCollections"] * 3
+    assert [name for name, _ in stub.calls][:3] == ["GetCaller"] * 3
 
 
 def test_below_a_path_prefix_the_console_finds_the_api(open_page):

@@ -2,7 +2,8 @@
 
 import { sign } from "./sigv4.js";
 
-const TARGET = "RekognitionService";
+const REKOGNITION = "RekognitionService";
+const RECOLLECT = "Recollect";
 const AWS_JSON = "application/x-amz-json-1.1";
 const ATTEMPTS_MAX = 4;
 const FIRST_PAUSE_MS = 250;
@@ -10,6 +11,17 @@ const SKEW_MIN_MS = 60_000;
 
 // The four calls that SDKs make repeatable by a token.
 const ONCE = new Set(["CreateUser", "DeleteUser", "AssociateFaces", "DisassociateFaces"]);
+// Our own operations, which Rekognition does not have.
+const OURS = new Set([
+  "CreateAccessKey",
+  "DeleteAccessKey",
+  "GetCaller",
+  "GetPolicies",
+  "ListAccessKeys",
+  "PutPolicies",
+  "ReadAudit",
+  "UpdateAccessKey",
+]);
 const BUSY = new Set(["ThrottlingException", "ProvisionedThroughputExceededException"]);
 
 /** The root of the API: one folder above the console, so that a path prefix works. */
@@ -32,13 +44,16 @@ export class Api extends EventTarget {
   constructor(credentials) {
     super();
     this.credentials = credentials;
+    /** Who the server says is calling, and what of the administration it lets them use. */
+    this.caller = { Administration: [] };
     this.skewMs = 0;
   }
 
   /** Call an operation in the AWS dialect; an answer that says "busy" is asked for again. */
   async call(operation, params = {}, signal = undefined) {
     if (ONCE.has(operation)) params = { ClientRequestToken: token(), ...params };
-    const headers = { "content-type": AWS_JSON, "x-amz-target": `${TARGET}.${operation}` };
+    const service = OURS.has(operation) ? RECOLLECT : REKOGNITION;
+    const headers = { "content-type": AWS_JSON, "x-amz-target": `${service}.${operation}` };
     const body = JSON.stringify(params);
     for (let attempt = 1; ; attempt++) {
       const started = performance.now();
@@ -54,6 +69,11 @@ export class Api extends EventTarget {
       if (!again || attempt === ATTEMPTS_MAX) throw error;
       if (busy) await pause(FIRST_PAUSE_MS * 2 ** attempt * Math.random(), signal);
     }
+  }
+
+  /** Ask who the server takes this person for. */
+  async identify() {
+    this.caller = { ...this.caller, ...(await this.call("GetCaller")) };
   }
 
   /** Post a body to an address of this server with the person's credentials. */

@@ -6,6 +6,8 @@ import { button, element, fill } from "./element.js";
 import { failure } from "./failure.js";
 import { link, parts } from "./route.js";
 import { forget, kept } from "./session.js";
+import { access } from "./views/access.js";
+import { audit } from "./views/audit.js";
 import { collection } from "./views/collection.js";
 import { collections } from "./views/collections.js";
 import { compare } from "./views/compare.js";
@@ -15,6 +17,8 @@ import { signIn } from "./views/signin.js";
 const PAGES = [
   { name: "collections", text: "Collections" },
   { name: "compare", text: "Compare" },
+  { name: "access", text: "Access", needs: "ListAccessKeys" },
+  { name: "audit", text: "Audit", needs: "ReadAudit" },
   { name: "api", text: "API" },
 ];
 
@@ -82,6 +86,16 @@ async function show() {
   const place = element("div.page");
   fill(root, place);
   drawBar(path[0] ?? "collections");
+  if (api && !api.caller.Arn) {
+    try {
+      await api.identify();
+    } catch (error) {
+      if (!signal.aborted) fill(place, failure(error));
+      return;
+    }
+    if (signal.aborted) return;
+    drawBar(path[0] ?? "collections");
+  }
   if (api === null) {
     title("Sign in");
     signIn(place, about, (entered) => {
@@ -103,6 +117,8 @@ function view(page, [name = "collections", ...rest]) {
   if (name === "collections" && rest.length) return collection(page, ...rest);
   if (name === "collections") return collections(page);
   if (name === "compare") return compare(page);
+  if (name === "access") return access(page);
+  if (name === "audit") return audit(page);
   if (name === "api") return reference(page);
   title("Not found");
   fill(page.root, element("h1", {}, "There is no such page"));
@@ -118,12 +134,13 @@ function drawBar(current) {
     navigation,
     api === null
       ? null
-      : PAGES.map(({ name, text }) =>
-          element(
-            "a",
-            { href: link(name), "aria-current": name === current ? "page" : null },
-            text,
-          ),
+      : PAGES.filter(({ needs }) => !needs || api.caller.Administration.includes(needs)).map(
+          ({ name, text }) =>
+            element(
+              "a",
+              { href: link(name), "aria-current": name === current ? "page" : null },
+              text,
+            ),
         ),
   );
   fill(

@@ -20,11 +20,10 @@ const NO_CAMERA = "Browsers offer the camera on HTTPS and on localhost only.";
 export function intake({ title, received, wantsPaste = () => true, signal }) {
   const stage = element("div");
   const problem = element("div");
-  const chooser = element("input.visually-hidden", {
+  const chooser = element("input", {
+    hidden: true,
     type: "file",
     accept: "image/*",
-    tabindex: "-1",
-    "aria-hidden": "true",
     on: { change: () => chooser.files[0] && take(chooser.files[0]) },
   });
   const choose = button("Choose a picture", "", () => chooser.click());

@@ -1,8 +1,8 @@
 // Figures and names as a person reads them.
 
 /** A count with its noun. */
-export function counted(count, noun) {
-  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+export function counted(count, noun, plural = `${noun}s`) {
+  return `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
 }
 
 /** A model version with the pack's name where the server states it. */

@@ -91,12 +91,11 @@ export function bulk(page, collection) {
   );
 
   function chooser(text, attributes) {
-    const input = element("input.visually-hidden", {
+    const input = element("input", {
+      hidden: true,
       type: "file",
       multiple: true,
       accept: "image/*",
-      tabindex: "-1",
-      "aria-hidden": "true",
       ...attributes,
       on: {
         change: () => {

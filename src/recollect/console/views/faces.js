@@ -46,7 +46,9 @@ export function faces(page, collection) {
     const look = () =>
       openDialog("Faces like this one", lookalikes(page, collection, { FaceId: face.FaceId }), []);
     return [
-      button("Find similar", "quiet", look, { "aria-label": `Find similar to ${face.ExternalImageId ?? face.FaceId}` }),
+      button("Find similar", "quiet", look, {
+        "aria-label": `Find similar to ${face.ExternalImageId ?? face.FaceId}`,
+      }),
     ];
   }
 

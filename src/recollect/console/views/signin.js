@@ -69,13 +69,10 @@ export function signIn(root, about, entered) {
     problem.replaceChildren();
     const api = new Api(credentials);
     try {
-      await api.call("ListCollections", { MaxResults: 1 });
+      await api.identify();
     } catch (error) {
-      // The server knew the key and did not let it list: that is for the pages to say.
-      if (error.code !== "AccessDeniedException") {
-        fill(problem, failure(error));
-        return;
-      }
+      fill(problem, failure(error));
+      return;
     } finally {
       submit.disabled = false;
     }
