@@ -1,19 +1,20 @@
 """A process that writes to a store from several threads until it is killed.
 
 Before each write it says what it is about to do, after each answer that it was done, one line on
-stdout each. Run as: busy_store.py FOLDER ROUND [hasty | careless]
+stdout each.
 """
 
+import contextlib
 import random
+import signal
 import sys
 import threading
 import time
 import uuid
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from enrolments import ACCOUNT, MASTER_KEY, collection, enrolment, face_id
+from recollect.errors import InternalServerError
 from recollect.gallery.sqlite import SQLiteStore, database
 from recollect.gallery.sqlite.commit import GroupCommit, Transaction
 from recollect.gallery.sqlite.database import Sql
@@ -45,7 +46,7 @@ def hasty(self, work, *, frees=False):
         return result
 
 
-def work(store, staff, thread, seed):
+def work(store, staff, thread, seed, drops):
     """Enrol, give, take and delete, each face in one thread only."""
     user = f"user-{thread}"
     if store.user(staff, user) is None:
@@ -72,23 +73,43 @@ def work(store, staff, thread, seed):
         if chance.random() < 0.1:
             store.record(str(number).encode())
             say("record!", number)
+        if drops and chance.random() < 0.05:
+            come_and_go(store, number)
 
 
-def main():
-    folder, seed, manner = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    if manner == ["careless"]:
+def until_the_disk_fails(*place):
+    with contextlib.suppress(InternalServerError):
+        work(*place)
+
+
+def come_and_go(store, number):
+    """Make a collection with a face and, of every two, delete one."""
+    say("make?", number)
+    made = collection(store, str(number))
+    say("make!", number)
+    store.add_faces(made, [enrolment(number)])
+    if number % 2:
+        say("drop?", number)
+        store.delete_collection(made)
+        say("drop!", number)
+
+
+def main(folder, seed, *manner):
+    """Write until killed; "hasty" and "careless" are for stores that must be caught."""
+    if manner == ("careless",):
         # What must not be: an answer before the disk has it.
         database.SETTINGS["synchronous"] = 0
     store = SQLiteStore(
-        folder, MASTER_KEY, clock=time.time, ids=lambda: str(uuid.uuid4()), reserve_bytes=4096
+        Path(folder), MASTER_KEY, clock=time.time, ids=lambda: str(uuid.uuid4()), reserve_bytes=4096
     )
     staff = store.collection(ACCOUNT, "staff") or collection(store)
-    if manner == ["hasty"]:
+    if manner == ("hasty",):
         GroupCommit.run = hasty
+    # What is not committed no reader sees, so nothing could be put into a new collection.
+    drops = manner != ("hasty",)
     say("ready")
     for thread in range(THREADS):
-        threading.Thread(target=work, args=(store, staff, thread, seed)).start()
-
-
-if __name__ == "__main__":
-    main()
+        threading.Thread(
+            target=until_the_disk_fails, args=(store, staff, thread, int(seed), drops)
+        ).start()
+    signal.pause()

@@ -2,23 +2,24 @@
 
 import fcntl
 import os
-import subprocess
+import signal
 import sys
 import termios
 import time
-from pathlib import Path
 
-from enrolments import face_id, template
+from enrolments import ACCOUNT, face_id, template
 from exact_arena import ExactArena
+from recollect.gallery import audit
 from recollect.gallery.gallery import Galleries
 
-CHILD = Path(__file__).with_name("busy_store.py")
+KINDS = ("add", "delete", "record", "make", "drop")
 
 
-def run_and_end(end, folder, number, after_s, *manner, late_answers=True):
+def run_and_end(nursery, end, folder, number, after_s, *manner, late_answers=True):
     """Let a process write for a while and end it; what it said, line by line.
 
     Args:
+        nursery: of `busy_store`.
         end: ends the process it is given, suddenly.
         folder: data folder.
         number: of the round.
@@ -27,24 +28,17 @@ def run_and_end(end, folder, number, after_s, *manner, late_answers=True):
         late_answers: false where the end begins before the process is gone, so that an answer
             given meanwhile proves nothing.
     """
-    child = subprocess.Popen(
-        [sys.executable, str(CHILD), str(folder), str(number), *manner],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert child.stdout.readline() == b"ready\n"
-    time.sleep(after_s)
-    before = os.read(child.stdout.fileno(), waiting_bytes(child.stdout))
-    end(child)
-    after, _ = child.communicate()
+    with nursery.child(folder, number, *manner) as child:
+        assert child.stdout.readline() == b"ready\n"
+        time.sleep(after_s)
+        before = os.read(child.stdout.fileno(), waiting_bytes(child.stdout))
+        end(child)
+        assert child.wait() == -signal.SIGKILL
+        after = child.stdout.read()
     # The last line may be cut short.
     said = [line.split() for line in (before + after).decode().split("\n")[:-1]]
-    return (
-        said
-        if late_answers
-        else said[: before.count(b"\n")]
-        + [words for words in said[before.count(b"\n") :] if words[0].endswith("?")]
-    )
+    certain = len(said) if late_answers else before.count(b"\n")
+    return said[:certain] + [words for words in said[certain:] if words[0].endswith("?")]
 
 
 def waiting_bytes(pipe):
@@ -57,8 +51,8 @@ class Said:
     """What all processes so far have said they would do, and were told was done."""
 
     def __init__(self):
-        self.asked = {"add": set(), "delete": set()}
-        self.done = {"add": set(), "delete": set(), "record": set()}
+        self.asked = {kind: set() for kind in KINDS}
+        self.done = {kind: set() for kind in KINDS}
 
     def take(self, lines):
         for word, number in lines:
@@ -73,6 +67,31 @@ class Said:
         """Faces whose deletion was acknowledged, or that nobody ever asked for."""
         possible = {face_id(n) for n in self.asked["add"] - self.done["delete"]}
         return found - possible
+
+    def lost_collections(self, found):
+        """As `lost`, of the numbered collections."""
+        return self.done["make"] - self.asked["drop"] - found
+
+    def ghost_collections(self, found):
+        """As `ghosts`, of the numbered collections."""
+        return found - (self.asked["make"] - self.done["drop"])
+
+
+def assert_kept(store, said, where):
+    """Everything acknowledged is in a store, nothing else is, and it is whole."""
+    staff = store.collection(ACCOUNT, "staff")
+    found = all_faces(store, staff)
+    assert said.lost(found) == set(), where
+    assert said.ghosts(found) == set(), where
+    numbered = {
+        int(c.collection_id) for c in store.every_collection() if c.collection_id.isdecimal()
+    }
+    assert said.lost_collections(numbered) == set(), where
+    assert said.ghost_collections(numbered) == set(), where
+    records = {int(record.entry) for record in store.audit_records(after=0, limit=10**6)}
+    assert said.done["record"] <= records, where
+    assert audit.verify(store) == [], where
+    assert_whole(store, staff, found)
 
 
 def all_faces(store, staff):

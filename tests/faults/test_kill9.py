@@ -2,51 +2,54 @@
 
 import contextlib
 import random
-import signal
 import time
 
 import pytest
 
 from enrolments import ACCOUNT, sqlite_store
-from recollect.gallery import audit
-from told import Said, all_faces, assert_whole, run_and_end
+from nursery import Child
+from told import Said, all_faces, assert_kept, run_and_end
 
 SEED = 9
-REOPEN_S_MAX = 2.0
+LIFE = 25
+"""Rounds of one data folder; looking at all of it after each of a thousand would take hours."""
 
 
-def kill(child):
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
+@pytest.mark.timeout(3600)  # For the slow ones.
+@pytest.mark.parametrize("rounds", [4, pytest.param(1000, marks=pytest.mark.slow)])
+def test_nothing_acknowledged_is_lost_and_nothing_deleted_comes_back(
+    tmp_path, writers, figure, rounds
+):
+    chance, reopened_s, added, deleted, dropped = random.Random(SEED), [], 0, 0, 0
+    for life in range(0, rounds, LIFE):
+        folder, said = tmp_path / str(life), Said()
+        for number in range(life, min(life + LIFE, rounds)):
+            after_s = chance.uniform(0.02, 0.3)
+            said.take(run_and_end(writers, Child.kill, folder, number, after_s))
+
+            began = time.monotonic()
+            with contextlib.closing(sqlite_store(folder)) as store:
+                reopened_s.append(time.monotonic() - began)
+                assert_kept(store, said, f"seed {SEED}, round {number}")
+        added += len(said.done["add"])
+        deleted += len(said.done["delete"])
+        dropped += len(said.done["drop"])
+    assert added > 10 * rounds
+    assert deleted > rounds
+    assert dropped
+    figure(
+        "kill -9 at a random moment",
+        rounds,
+        f"0 of {added:,} acknowledged faces lost, 0 of {deleted:,} deleted ones and {dropped:,} "
+        f"collections back; reopened in at most {max(reopened_s):.2f} s (seed {SEED})",
+    )
 
 
-@pytest.mark.timeout(900)  # For the slow ones.
-@pytest.mark.parametrize("rounds", [4, pytest.param(300, marks=pytest.mark.slow)])
-def test_nothing_acknowledged_is_lost_and_nothing_deleted_comes_back(tmp_path, rounds):
-    chance, said = random.Random(SEED), Said()
-    for number in range(rounds):
-        said.take(run_and_end(kill, tmp_path, number, chance.uniform(0.02, 0.3)))
-
-        began = time.monotonic()
-        with contextlib.closing(sqlite_store(tmp_path)) as store:
-            assert time.monotonic() - began < REOPEN_S_MAX
-            staff = store.collection(ACCOUNT, "staff")
-            found = all_faces(store, staff)
-            assert said.lost(found) == set(), f"seed {SEED}, round {number}"
-            assert said.ghosts(found) == set(), f"seed {SEED}, round {number}"
-            assert_whole(store, staff, found)
-            records = {int(r.entry) for r in store.audit_records(after=0, limit=10**6)}
-            assert said.done["record"] <= records
-            assert audit.verify(store) == []
-    assert len(said.done["add"]) > 10 * rounds
-    assert said.done["delete"]
-
-
-def test_the_harness_catches_an_answer_before_the_commit(tmp_path):
+def test_the_harness_catches_an_answer_before_the_commit(tmp_path, writers):
     """A positive control: a store that commits later loses acknowledged faces."""
     said = Said()
     for number in range(5):
-        said.take(run_and_end(kill, tmp_path, number, 0.2, "hasty"))
+        said.take(run_and_end(writers, Child.kill, tmp_path, number, 0.2, "hasty"))
         with contextlib.closing(sqlite_store(tmp_path)) as store:
             if said.lost(all_faces(store, store.collection(ACCOUNT, "staff"))):
                 return
