@@ -4,74 +4,15 @@ import itertools
 import logging
 import shutil
 
-import numpy as np
 import pytest
 
-from dict_store import DictStore
-from enrolments import ACCOUNT, Clock, Ids, collection, enrolment, face_id, sqlite_store
+from enrolments import collection, enrolment, sqlite_store
 from failing_disk import FailingDisk
 from recollect.errors import InternalServerError
 from recollect.gallery.store import StoreUnusable
+from thirty_calls import CALLS, run, state, states
 
-
-def script(store, done):
-    """Some of everything; each step is reported when it was acknowledged."""
-    steps = [
-        lambda: collection(store, tags={"a": "b"}),
-        lambda: store.add_faces(staff(store), [enrolment(n) for n in range(3)]),
-        lambda: store.create_user(staff(store), "anna", None),
-        lambda: store.associate_faces(
-            staff(store), "anna", [face_id(0), face_id(1)], faces_max=9, once=None
-        ),
-        lambda: store.record(b"{}"),
-        lambda: store.delete_faces(staff(store), [face_id(2)]),
-        lambda: collection(store, "visitors"),
-        lambda: store.add_faces(store.collection(ACCOUNT, "visitors"), [enrolment(9)]),
-        lambda: store.delete_collection(store.collection(ACCOUNT, "visitors")),
-        lambda: store.delete_user(staff(store), "anna", None),
-    ]
-    for step in steps:
-        step()
-        done(store)
-
-
-def staff(store):
-    return store.collection(ACCOUNT, "staff")
-
-
-def state(store):
-    """What a restart has to find again."""
-    found = {}
-    for c in store.every_collection():
-        _, blocks = store.scan(c)
-        templates = [
-            (i, row.tobytes()) for ids, block in blocks for i, row in zip(ids, block, strict=True)
-        ]
-        aggregates = [
-            (i, np.round(row, 5).tobytes())
-            for ids, block in store.scan_users(c)
-            for i, row in zip(ids, block, strict=True)
-        ]
-        found[c.collection_id] = (
-            store.counts(c),
-            store.sequence(c),
-            store.list_faces(c, after="", limit=99),
-            [(u.user_id, u.face_count) for u in store.list_users(c, after="", limit=99)],
-            store.tags(c),
-            sorted(templates),
-            len(aggregates),
-        )
-    return found
-
-
-def expected_states():
-    model, states = DictStore(clock=Clock(), ids=Ids()), []
-    states.append(state(model))
-    script(model, lambda store: states.append(state(store)))
-    return states
-
-
-STATES = expected_states()
+STATES = states()
 DISK = FailingDisk()
 
 
@@ -99,7 +40,7 @@ def quiet():
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("call", "torn", "cut_after"),
     [
@@ -119,7 +60,7 @@ def test_nothing_acknowledged_is_lost(tmp_path, fresh, disk, call, torn, cut_aft
         disk.torn, disk.cut_after = torn, cut_after
         setattr(disk, call, number)
         try:
-            script(store, lambda _: acknowledged.append(1))  # noqa: B023
+            run(store, lambda _: acknowledged.append(1))  # noqa: B023
         except InternalServerError:
             assert disk.failed
             # What could not be written may be half there: nothing more is acknowledged.
@@ -135,11 +76,11 @@ def test_nothing_acknowledged_is_lost(tmp_path, fresh, disk, call, torn, cut_aft
         shutil.rmtree(folder)
         assert found in STATES[len(acknowledged) : len(acknowledged) + 2]
         if not failed:
-            assert len(acknowledged) == len(STATES) - 1
+            assert len(acknowledged) == len(CALLS)
             return
 
 
-@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_disk_that_fails_at_the_start_is_a_clear_refusal(tmp_path, disk, step):
     for number in itertools.count(step=step):
         disk.heal()

@@ -39,6 +39,14 @@ class Client:
         while self.run.left > 0:
             self.run.left -= 1
             await self.call(*self.choose())
+        await self.leave()
+
+    async def leave(self):
+        if self.connection is not None:
+            (_, writer), self.connection = self.connection, None
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     def choose(self):
         """A place and what to ask there."""
@@ -106,9 +114,7 @@ class Client:
             writer.write(msgspec.json.encode((operation, request)) + b"\n")
             return msgspec.json.decode(await reader.readuntil(b"\n"))
         except (OSError, asyncio.IncompleteReadError):
-            if self.connection is not None:
-                self.connection[1].close()
-            self.connection = None
+            await self.leave()
             raise Unanswered from None
 
 
@@ -134,8 +140,10 @@ class Run:
     async def go(self):
         with contextlib.ExitStack() as alive:
             server = self.start(alive)
+            first = Client(self, -1)
             for collection in COLLECTIONS:
-                await Client(self, -1).ask("CreateCollection", {"CollectionId": collection})
+                await first.ask("CreateCollection", {"CollectionId": collection})
+            await first.leave()
             clients = [asyncio.create_task(Client(self, n).work()) for n in range(CLIENTS)]
             kill_at = self.left - self.kill_every
             while not all(client.done() for client in clients):
