@@ -62,7 +62,7 @@ class Layout:
 
 
 class Chunk:
-    """Columns of 65,536 rows in one anonymous mapping, each starting on a huge page.
+    """Columns of 65,536 rows, one behind the other in one anonymous mapping.
 
     A page that was never written takes no memory. Nothing here moves while it lives.
 
@@ -78,13 +78,15 @@ class Chunk:
             name: CHUNK_ROWS * kind.itemsize * math.prod(shape)
             for name, (kind, shape) in columns.items()
         }
-        whole = mapped(sum(map(_in_huge_pages, lengths.values())))
+        # Every length is a multiple of 64 KiB, so every column starts on a cache line, and no huge
+        # page is left half empty.
+        whole = mapped(sum(lengths.values()))
         arrays: dict[str, AnyColumn] = {}
         at = 0
         for name, (kind, shape) in columns.items():
             raw = whole[at : at + lengths[name]]
             arrays[name] = raw.view(kind).reshape(CHUNK_ROWS, *shape)
-            at += _in_huge_pages(lengths[name])
+            at += lengths[name]
 
         self.codes: Codes = arrays["codes"]
         self.scale: Floats = arrays["scale"]
@@ -195,10 +197,6 @@ class Shelf:
 def code_bytes(dimension: int) -> int:
     """Bytes of a row of int8 codes: whole cache lines, the rest zero."""
     return -(-dimension // 64) * 64
-
-
-def _in_huge_pages(length_bytes: int) -> int:
-    return -(-length_bytes // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
 
 
 def mapped(length_bytes: int) -> Bytes:

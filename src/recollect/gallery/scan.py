@@ -93,13 +93,13 @@ class Scanner:
 
     def survivors(self, view: View, query: Query, count_max: int, score_min: float) -> Rows:
         """Find every row of a view that can be among the `count_max` best from `score_min` up."""
-        row_bytes = self._kernel.bytes_scanned(len(query.probe))
-        spans = view.spans(max(SPAN_BYTES // row_bytes, 1))
+        rows_max = max(SPAN_BYTES // self._kernel.bytes_scanned(len(query.probe)), 1)
         with self._lock:
-            helpers = max(min(self._idle, len(spans)) - 1, 0)
+            helpers = max(min(self._idle, -(-view.rows // rows_max)) - 1, 0)
             self._idle -= 1 + helpers
         try:
-            waiting = iter(spans)
+            # A thread that is alone has nobody to share with.
+            waiting = iter(view.spans(rows_max if helpers else max(view.rows, 1)))
             futures = [
                 self._pool.submit(self._sift, view, query, waiting, count_max, score_min)
                 for _ in range(helpers)

@@ -121,23 +121,28 @@ static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
 }
 
 /* Each instruction set counts flips in its own way. */
-static void try_flips(Flips *flips, size_t words) {
-    const size_t rows = 37;
-    uint64_t *signs = some(8 * rows * words), *planes = some(8 * PLANES * words);
-    int32_t *expected = some(4 * rows), *counted = some(4 * rows);
+static void try_flips(Near *signs_near, size_t words) {
+    enum { ROWS = 37 };
+    uint64_t *signs = some(8 * ROWS * words), *planes = some(8 * PLANES * words);
+    float *factor = some(4 * ROWS), *offset = some(4 * ROWS);
     for (int round = 0; round < 3; round++) {
         /* At random, then all bits different, where the counts are as large as they can be. */
-        for (size_t i = 0; i < rows * words; i++)
+        for (size_t i = 0; i < ROWS * words; i++)
             signs[i] = round ? ~0ull : bits();
         for (size_t i = 0; i < PLANES * words; i++)
             planes[i] = round ? 0 : bits();
-        const Query q = {.planes = planes, .words = words};
-        flips_any(signs, words, rows, &q, expected);
-        flips(signs, words, rows, &q, counted);
-        CHECK(memcmp(expected, counted, 4 * rows) == 0);
+        const Query q = {.planes = planes, .words = (uint32_t)words};
+        const Part part = {.signs = signs, .factor = factor, .offset = offset};
+        uint32_t at[ROWS + 16];
+        int32_t expected[ROWS], counted[ROWS + 16];
+        flips_any(signs, words, ROWS, &q, expected);
+        CHECK(signs_near(&part, 0, ROWS, &q, 1, 0, at, counted) == 0);
+        CHECK(signs_near(&part, 0, ROWS, &q, 0, 0, at, counted) == ROWS);
+        CHECK(memcmp(expected, counted, sizeof expected) == 0);
+        for (uint32_t row = 0; row < ROWS; row++) CHECK(at[row] == row);
         CHECK(!round || expected[0] == (int32_t)(15 * 64 * words));
     }
-    free(signs), free(planes), free(expected), free(counted);
+    free(signs), free(planes), free(factor), free(offset);
 }
 
 int main(void) {
@@ -146,10 +151,10 @@ int main(void) {
             const char *name = recollect_set_name(set);
             (void)name;
 #if defined(__x86_64__)
-            if (!strcmp(name, "avx512-vnni")) try_flips(flips_avx512, words);
-            if (!strcmp(name, "avx2")) try_flips(flips_avx2, words);
+            if (!strcmp(name, "avx512-vnni")) try_flips(signs_avx512, words);
+            if (!strcmp(name, "avx2")) try_flips(signs_avx2, words);
 #elif defined(__aarch64__)
-            if (!strcmp(name, "neon-dotprod")) try_flips(flips_neon, words);
+            if (!strcmp(name, "neon-dotprod")) try_flips(signs_neon, words);
 #endif
         }
     const uint32_t dimensions[] = {1, 17, 63, 64, 65, 128, 192, 512, 1024};

@@ -49,10 +49,15 @@ def test_an_extent_that_was_given_back_is_empty_when_it_is_lent_again():
     assert kept.start != again.start
 
 
-def test_columns_begin_on_huge_pages():
-    extent = Shelf(Layout(512, keeps_signs=True)).take(1)
+def test_columns_begin_on_cache_lines_and_leave_no_huge_page_half_empty():
+    for layout in (Layout(512, keeps_signs=True), Layout(100, keeps_templates=False)):
+        columns = Shelf(layout).take(1).chunk.columns
 
-    assert all(column.ctypes.data % HUGE_PAGE_BYTES == 0 for column in extent.chunk.columns)
+        begin = columns[0].ctypes.data
+        assert begin % HUGE_PAGE_BYTES == 0
+        assert all(column.ctypes.data % 64 == 0 for column in columns)
+        end = columns[-1].ctypes.data + columns[-1].nbytes
+        assert end - begin == CHUNK_ROWS * layout.row_bytes()
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells")
