@@ -157,22 +157,30 @@ def _fits(piece: _Piece, text: str, at: int) -> bool:
 def _find(piece: _Piece, text: str, start: int, end: int) -> int:
     """The first place of a piece between start and end, or -1.
 
-    With a `?` in it: shift-and, one step for each character of the text. Bit i of `state` says
-    that the first i + 1 characters of the piece stand before this place.
+    A `?` at its ends only takes room. With one inside: shift-and, one step for each character of
+    the text. Bit i of `state` says that the first i + 1 characters of the piece stand before this
+    place.
 
     Source: R. Baeza-Yates and G. Gonnet, "A new approach to text searching", Communications of
     the ACM 35(10), 1992.
     """
     if isinstance(piece, str):
         return text.find(piece, start, end)
+    known = [i for i, want in enumerate(piece) if want is not None]
+    if not known:
+        return start if start + len(piece) <= end else -1
+    first, after = known[0], known[-1] + 1
+    if len(known) == after - first:
+        found = text.find("".join(map(str, piece[first:after])), start + first, end)
+        return found - first if 0 <= found <= end - len(piece) + first else -1
     anything = sum(1 << i for i, want in enumerate(piece) if want is None)
     fits = {
         want: anything | sum(1 << i for i, other in enumerate(piece) if other == want)
         for want in set(piece)
     }
-    found, state = 1 << (len(piece) - 1), 0
+    whole, state = 1 << (len(piece) - 1), 0
     for at in range(start, end):
         state = ((state << 1) | 1) & fits.get(text[at], anything)
-        if state & found:
+        if state & whole:
             return at - len(piece) + 1
     return -1
