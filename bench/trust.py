@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 import tempfile
 import threading
 import time
@@ -27,7 +28,6 @@ import cv2
 import numpy as np
 from prometheus_client import REGISTRY
 
-from demo.pictures import photograph
 from recollect import __version__, app, telemetry
 from recollect.cli.client import from_data
 from recollect.gallery.sqlite import database
@@ -191,6 +191,9 @@ def in_clear(folder):
 
 def portrait(width: int, height: int) -> bytes:
     """The upper part of the astronaut's portrait in these sides, as JPEG."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from demo.pictures import photograph
+
     pixels = cv2.imdecode(np.frombuffer(photograph("astronaut"), np.uint8), cv2.IMREAD_COLOR)
     rows = pixels.shape[1] * height // width
     resized = cv2.resize(pixels[:rows], (width, height), interpolation=cv2.INTER_CUBIC)
