@@ -98,13 +98,13 @@ def print_mean_face(frontal: np.ndarray, every: np.ndarray) -> None:
     mouth_z = nose_z * np.median(mouth_x[turned] / nose_x[turned])
     print("| eye distances | read off | in use |")
     print("| --- | --- | --- |")
-    for name, value in (
-        ("NOSE_Y", nose_y),
-        ("NOSE_Z", nose_z),
-        ("MOUTH_Y", mouth_y),
-        ("MOUTH_Z", mouth_z),
+    for name, value, used in (
+        ("height of the nose", nose_y, quality.NOSE_Y),
+        ("depth of the nose", nose_z, quality.NOSE_Z),
+        ("height of the mouth", mouth_y, quality.MOUTH_Y),
+        ("depth of the mouth", mouth_z, 0),
     ):
-        print(f"| {name} | {value:.3f} | {getattr(quality, name):.3f} |")
+        print(f"| {name} | {value:.3f} | {used:.3f} |")
     poses = [quality.pose(points) for points in frontal]
     for angle in ("yaw", "pitch", "roll"):
         values = np.array([getattr(pose, angle) for pose in poses])
@@ -153,8 +153,8 @@ def print_against_solver(every: np.ndarray) -> None:
         [-0.5, 0, 0],
         [0.5, 0, 0],
         [0, quality.NOSE_Y, -quality.NOSE_Z],
-        [-0.43, quality.MOUTH_Y, -quality.MOUTH_Z],
-        [0.43, quality.MOUTH_Y, -quality.MOUTH_Z],
+        [-quality.MOUTH_X, quality.MOUTH_Y, 0],
+        [quality.MOUTH_X, quality.MOUTH_Y, 0],
     ])  # fmt: skip
     differences = []
     for points in every:

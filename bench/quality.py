@@ -206,7 +206,10 @@ def propose(seen: dict[str, np.ndarray], bars: dict[str, Bar]) -> dict[str, dict
             level = base + (1 - base) * LOST[name]
             beyond = int(np.searchsorted(-fitted, -level, side="right"))
             if beyond < COUNT_MIN:
-                proposed[name][field] = getattr(bars[name], field)
+                # Never milder than the bar before.
+                before = [other[field] for other in proposed.values() if field in other]
+                stricter = max if rising else min
+                proposed[name][field] = stricter([getattr(bars[name], field), *before])
                 cells.append(f"({proposed[name][field]:g})")
             else:
                 value = float(seen[measure][rows][order][beyond - 1])

@@ -14,7 +14,7 @@ from recollect import errors, settings
 from recollect.administration import Administration
 from recollect.app import OPERATIONS
 from recollect.wire.access import ADMINISTRATION, RESOURCES
-from recollect.wire.model import every_operation, plain_operations
+from recollect.wire.model import every_operation, plain_operations, rekognition
 
 if TYPE_CHECKING:
     from recollect.wire.model import Shape
@@ -71,6 +71,7 @@ def operations_page() -> str:
         method = getattr(Administration, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
         needs = "no permission" if about == "self" else f"the permission `recollect:{name}` on `*`"
         lines += _operation("###", name, f"{_first_line(method)} Needs {needs}.")
+    lines += [*attributes(), ""]
     lines += ["## Errors", "", "| code | status, AWS dialect | status, plain dialect | when |"]
     lines += ["| --- | --- | --- | --- |"]
     lines += [
@@ -103,6 +104,33 @@ def _operation(heading: str, name: str, about: str) -> list[str]:
 def _apart(member: str, exact: Shape | None) -> str:
     """Says so where only the plain dialect has a member."""
     return "" if exact is not None and member in exact.members else " (plain dialect only)"
+
+
+GIVEN = {
+    "BoundingBox": "ratios of the upright picture; may leave it at the border",
+    "Confidence": "the detector's, 0..100",
+    "Landmarks": "five: eyeLeft, eyeRight, mouthLeft, mouthRight, nose",
+    "Pose": "degrees; Roll measured, Yaw and Pitch estimated from the five landmarks",
+    "Quality": "Brightness and Sharpness of the face, 0..100",
+}
+"""What the members of FaceDetail that are given mean; a test compares with what is answered."""
+
+
+def attributes() -> list[str]:
+    """Every member of FaceDetail: given by every pack, or absent whatever is asked for."""
+    members = rekognition().shape("FaceDetail").members
+    absent = [f"`{name}`" for name in members if name not in GIVEN]
+    return [
+        "## What is said of a face",
+        "",
+        "Every pack computes these, whatever `Attributes` or `DetectionAttributes` ask for:",
+        "",
+        "| FaceDetail | what it is |",
+        "| --- | --- |",
+        *(f"| `{name}` | {text} |" for name, text in sorted(GIVEN.items())),
+        "",
+        f"No pack computes {', '.join(absent)}: they are absent, never invented.",
+    ]
 
 
 def settings_page() -> str:

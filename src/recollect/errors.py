@@ -129,7 +129,7 @@ class ProvisionedThroughputExceededException(ServiceError):
 
     web_status = 429
 
-    def __init__(self, message: str = "Provisioned Rate exceeded") -> None:
+    def __init__(self, message: str = "Provisioned rate exceeded") -> None:
         super().__init__(message)
 
 

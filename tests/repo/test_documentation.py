@@ -4,11 +4,14 @@ import importlib.util
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recollect import settings
 from recollect.administration import Administration
 from recollect.app import OPERATIONS
+from recollect.operations import shapes
+from recollect.vision.face import Face, Pose
 from recollect.wire.model import administration as model_of_ours
 from recollect.wire.model import operations
 
@@ -34,6 +37,12 @@ def test_every_operation_of_the_models_is_served():
     assert set(OPERATIONS) == set(operations())
     administration = Administration(None, account="", token_key=b"")
     assert set(administration.operations()) == set(model_of_ours().operations)
+
+
+def test_the_attributes_named_are_those_that_are_given(generate):
+    face = Face((0.1, 0.2, 0.3, 0.4), 99.0, {}, Pose(0, 0, 0), 50.0, 50.0, 40.0, np.zeros((5, 2)))
+
+    assert generate.GIVEN.keys() == shapes.face_detail(face).keys()
 
 
 def test_every_setting_says_what_it_is():

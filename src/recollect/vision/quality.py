@@ -20,11 +20,13 @@ FILTERS = ("LOW", "AUTO", "MEDIUM", "HIGH")
 """Filters that refuse something, from the mildest to the strictest; NONE refuses nothing."""
 
 # A mean face from the front, in units of the distance between the eyes, seen from the midpoint
-# of the eyes: y downwards in the picture, z towards the camera. Read off photographs by
-# bench/pose.py. The six points that tutorials of OpenCV pass around say .54, .43, 1.02 and .03, in
-# units of 0.7 of the distance between the outer corners of their eyes.
+# of the eyes: y downwards in the picture, z towards the camera. Eyes and mouth lie in one plane.
+# Read off photographs by bench/pose.py. The six points that tutorials of OpenCV pass around say
+# .54, .43 and 1.02, in units of 0.7 of the distance between the outer corners of their eyes.
 NOSE_Y, NOSE_Z = 0.534, 0.515
-MOUTH_Y, MOUTH_Z = 1.030, 0.014
+MOUTH_Y, MOUTH_X = 1.030, 0.43
+FLAT = np.array([-0.5, 0.5, complex(-MOUTH_X, MOUTH_Y), complex(MOUTH_X, MOUTH_Y)])
+"""Eyes and corners of the mouth of that face, x + iy."""
 
 SHARPNESS_A_DOUBLING = 25.0
 """Sharpness gained each time the mean absolute Laplacian of a chip doubles, from 0 at 1 grey level:
@@ -74,41 +76,40 @@ def _grey(chip: Image) -> Image:
 def pose(points: Points) -> Pose:
     """Estimate the turn of the head from eyes, nose and corners of the mouth.
 
-    Weak perspective on a mean face. With u the unit vector from the left eye to the right one, v
-    its normal (downwards), e and m the midpoints of eyes and mouth, n the nose, L the distance of
-    the eyes:
+    Weak perspective on a mean face:
 
-    * roll = angle of u in the picture, clockwise positive
+    * roll = the turn in the picture that best carries the mean face's eyes and corners of the mouth
+      onto these, by least squares; clockwise positive
     * yaw = atan(((n - e)·u / L) / NOSE_Z), positive when the nose points to the right of the
       picture
-    * pitch = atan((NOSE_Y - p·MOUTH_Y) / (NOSE_Z - p·MOUTH_Z)) with p = (n - e)·v / (m - e)·v,
-      positive upwards
+    * pitch = atan((NOSE_Y - p·MOUTH_Y) / NOSE_Z) with p = (n - e)·v / (m - e)·v, positive upwards
+
+    where u and v point to the right and downwards of the upright face, e and m are the midpoints
+    of eyes and mouth, n is the nose and L the distance of the eyes along u.
 
     Roll is measured. Yaw and pitch are estimates from a mean face: another shape of nose is taken
     for a turn. bench/pose.py has the errors that can be told without measuring heads.
 
-    Source: D. DeMenthon, L. Davis, "Model-based object pose in 25 lines of code", International
-    Journal of Computer Vision 15, 1995: a scaled orthographic picture of known points, here solved
-    for the two turns in closed form, one after the other.
-
     Args:
         points: shape (5, 2), pixels: eyes, nose, corners of the mouth; left before right.
+
+    Source: D. DeMenthon, L. Davis, "Model-based object pose in 25 lines of code", International
+    Journal of Computer Vision 15, 1995: a scaled orthographic picture of known points, here solved
+    for one turn after the other.
     """
-    left, right, nose, mouth_left, mouth_right = points
-    across = right - left
-    length = max(float(np.hypot(*across)), 1e-6)
-    u = across / length
-    v = np.array([-u[1], u[0]])
+    complex_points = points[:, 0] + 1j * points[:, 1]
+    seen = complex_points[[0, 1, 3, 4]]
+    turn = complex(np.sum((seen - seen.mean()) * np.conj(FLAT - FLAT.mean())))
+    roll = math.atan2(turn.imag, turn.real)
+    # From here on along u and v.
+    left, right, nose, mouth_left, mouth_right = complex_points * np.exp(-1j * roll)
     middle = (left + right) / 2
-    yaw = math.atan(float((nose - middle) @ u) / length / NOSE_Z)
-    drop = float(((mouth_left + mouth_right) / 2 - middle) @ v)
-    ratio = float((nose - middle) @ v) / drop if abs(drop) > 1e-6 else NOSE_Y / MOUTH_Y
-    pitch = math.atan2(NOSE_Y - ratio * MOUTH_Y, max(NOSE_Z - ratio * MOUTH_Z, 1e-6))
-    return Pose(
-        roll=math.degrees(math.atan2(u[1], u[0])),
-        yaw=math.degrees(yaw),
-        pitch=math.degrees(pitch),
-    )
+    length = max(float((right - left).real), 1e-6)
+    yaw = math.atan(float((nose - middle).real) / length / NOSE_Z)
+    drop = float(((mouth_left + mouth_right) / 2 - middle).imag)
+    ratio = float((nose - middle).imag) / drop if abs(drop) > 1e-6 else NOSE_Y / MOUTH_Y
+    pitch = math.atan((NOSE_Y - ratio * MOUTH_Y) / NOSE_Z)
+    return Pose(roll=math.degrees(roll), yaw=math.degrees(yaw), pitch=math.degrees(pitch))
 
 
 def reasons(face: Face, bar: Bar) -> tuple[str, ...]:

@@ -67,8 +67,8 @@ def face_points(yaw, pitch, roll):
         [-0.5, 0, 0],
         [0.5, 0, 0],
         [0, quality.NOSE_Y, quality.NOSE_Z],
-        [-0.4, quality.MOUTH_Y, quality.MOUTH_Z],
-        [0.4, quality.MOUTH_Y, quality.MOUTH_Z],
+        [-0.4, quality.MOUTH_Y, 0],
+        [0.4, quality.MOUTH_Y, 0],
     ])  # fmt: skip
     yaw, pitch, roll = np.radians([yaw, pitch, roll])
     around_y = [[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]]
@@ -100,6 +100,47 @@ def test_any_points_have_a_pose(values):
     pose = quality.pose(np.array(values).reshape(5, 2))
 
     assert all(-180 <= angle <= 180 for angle in (pose.roll, pose.yaw, pose.pitch))
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("angle", [-20, 10, 30])
+def test_a_photograph_turned_by_a_known_angle_rolls_by_it(pack, hopper, angle):
+    height, width = hopper.shape[:2]
+    # OpenCV turns counter-clockwise, roll counts clockwise.
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -angle, 1)
+    turned = cv2.warpAffine(hopper, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+    plain, found = (pack.faces(pixels)[0].pose for pixels in (hopper, turned))
+
+    assert found.roll - plain.roll == pytest.approx(angle, abs=3)
+    assert found.yaw == pytest.approx(plain.yaw, abs=12)
+    assert found.pitch == pytest.approx(plain.pitch, abs=12)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("name", "side"), [("Catherine_Zeta-Jones_0002", -1), ("Terry_Semel_0001", 1)]
+)
+def test_a_head_turned_aside_in_a_photograph_has_its_sign_and_its_mirror(pack, data, name, side):
+    pixels = cv2.imread(str(data / "lfw" / name[:-5] / f"{name}.jpg"))[..., ::-1]
+
+    plain, mirrored = (
+        pack.faces(np.ascontiguousarray(seen))[0].pose for seen in (pixels, pixels[:, ::-1])
+    )
+
+    assert 15 < plain.yaw * side < 45
+    assert mirrored.yaw == pytest.approx(-plain.yaw, abs=8)
+    assert mirrored.roll == pytest.approx(-plain.roll, abs=3)
+    assert mirrored.pitch == pytest.approx(plain.pitch, abs=8)
+
+
+@pytest.mark.models
+def test_people_who_look_into_the_camera_have_no_turn_on_average(pack, data):
+    pictures = sorted((data / "london").glob("*/*.jpg"))[::4]
+    poses = [pack.faces(cv2.imread(str(path))[..., ::-1].copy())[0].pose for path in pictures]
+
+    for angle in ("yaw", "pitch", "roll"):
+        assert np.mean([getattr(pose, angle) for pose in poses]) == pytest.approx(0, abs=4)
 
 
 @pytest.mark.parametrize(
