@@ -29,6 +29,7 @@ from recollect.gallery.retention import expire
 from recollect.operations import collections, faces, images, search, tags, users
 from recollect.operations.service import Parts, Service
 from recollect.settings import SettingError, models_folder
+from recollect.tracing import tracer
 from recollect.truth import ROOT_POLICY, make_key, open_store
 from recollect.vision.header import Limits as PictureLimits
 from recollect.vision.image import Decoder
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     from recollect.gallery.store import Store
     from recollect.settings import Settings
+    from recollect.tracing import Tracer
     from recollect.vision.pack import ModelPack
     from recollect.wire.outcome import Outcome
     from recollect.wire.server import Operation
@@ -178,7 +180,10 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             key_rate_per_s=settings.key_rate_per_s,
         )
         identify = _identify(settings, store)
-        endpoint = _endpoint(settings, parts, identify, limits)
+        spans = tracer(settings.otlp_endpoint)
+        if spans is not None:
+            opened.callback(spans.close)
+        endpoint = _endpoint(settings, parts, identify, limits, spans)
         opened.callback(endpoint.close)
         checks = {"models": lambda: bool(packs), "index": galleries.ready}
         asgi = _routes(settings, endpoint, identify, checks, packs)
@@ -272,6 +277,7 @@ def _endpoint(
     parts: Parts,
     identify: Callable[[HttpRequest], Caller],
     limits: Limits,
+    spans: Tracer | None,
 ) -> Endpoint:
     """The pipeline in front of the operations."""
     store = parts.store
@@ -295,6 +301,8 @@ def _endpoint(
             caller=outcome.caller.arn if outcome.caller else None,
             source_ip=outcome.source_ip,
         )
+        if spans is not None:
+            spans.call(outcome, telemetry.stages_so_far())
 
     def refused(outcome: Outcome) -> None:
         assert outcome.error is not None
@@ -306,6 +314,8 @@ def _endpoint(
             caller=None,
             source_ip=outcome.source_ip,
         )
+        if spans is not None:
+            spans.call(outcome, [])
 
     def bound(function: Callable[[Service, Any], dict[str, Any]]) -> Operation:
         return lambda caller, params: function(

@@ -63,6 +63,9 @@ class Settings:
     console: bool = setting(True, "Serve the web console at /console/")
     metrics_port: int = setting(0, "Separate port of /metrics on localhost; 0 for none")
     log_level: str = setting("info", "debug, info, warning or error")
+    otlp_endpoint: str = setting(
+        "", "OpenTelemetry collector that spans go to, as http://host:4318; needs recollect[otel]"
+    )
 
     call_threads: int = setting(0, "Calls in work at once; 0 for one a core")
     call_queue_max: int = setting(512, "Calls waiting for a thread before refusal")

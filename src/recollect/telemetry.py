@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -38,27 +39,37 @@ FACES = Gauge("recollect_indexed_faces", "Faces and users held by the index of t
 
 log = structlog.get_logger("recollect")
 
-_stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a call: when it began, in epoch seconds, and how long it took."""
+
+    name: str
+    started: float
+    seconds: float
+
+
+_stages: ContextVar[list[Stage] | None] = ContextVar("stages", default=None)
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Time a stage of the current call; stages of one name add up."""
-    started = time.perf_counter()
+    """Time a stage of the current call."""
+    started, began = time.time(), time.perf_counter()
     try:
         yield
     finally:
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - began
         STAGE_SECONDS.labels(name).observe(seconds)
         stages = _stages.get()
         if stages is not None:
-            stages[name] = stages.get(name, 0.0) + seconds
+            stages.append(Stage(name, started, seconds))
 
 
 @contextmanager
-def stages() -> Iterator[dict[str, float]]:
-    """Collect the stages of the call that runs inside: name to seconds."""
-    collected: dict[str, float] = {}
+def stages() -> Iterator[list[Stage]]:
+    """Collect the stages of the call that runs inside, as they end."""
+    collected: list[Stage] = []
     token = _stages.set(collected)
     try:
         yield collected
@@ -66,12 +77,22 @@ def stages() -> Iterator[dict[str, float]]:
         _stages.reset(token)
 
 
+def stages_so_far() -> list[Stage]:
+    """The stages of the current call that have ended."""
+    return list(_stages.get() or ())
+
+
 def answered(operation: str, code: str, seconds: float, **facts: str | None) -> None:
-    """Count one answered call and write its line of the log."""
+    """Count one answered call and write its line of the log; stages of one name add up."""
     REQUESTS.labels(operation, code).inc()
     REQUEST_SECONDS.labels(operation).observe(seconds)
-    spent = {f"{name}_ms": round(1000 * t, 1) for name, t in (_stages.get() or {}).items()}
-    log.info("call", operation=operation, code=code, ms=round(1000 * seconds, 1), **facts, **spent)
+    spent: dict[str, float] = {}
+    for each in _stages.get() or ():
+        spent[f"{each.name}_ms"] = spent.get(f"{each.name}_ms", 0.0) + 1000 * each.seconds
+    rounded = {name: round(ms, 1) for name, ms in spent.items()}
+    log.info(
+        "call", operation=operation, code=code, ms=round(1000 * seconds, 1), **facts, **rounded
+    )
 
 
 def configure_log(level: str) -> None:
