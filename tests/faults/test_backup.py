@@ -12,8 +12,11 @@ from enrolments import ACCOUNT, MASTER_KEY, Clock, Ids, collection, enrolment, f
 from recollect.gallery.backup import backup, copies, prune, restore
 from recollect.gallery.sqlite import SQLiteStore
 from recollect.gallery.store import StoreUnusable
+from told import Said, all_faces, assert_kept
 
 CLOCK = Clock()
+LIFE = 10
+"""Backups of one data folder under load."""
 
 
 def back_up(store, target):
@@ -23,10 +26,6 @@ def back_up(store, target):
 
 def bring_back(copy, folder, **more):
     return restore(copy, folder, MASTER_KEY, clock=CLOCK, ids=Ids(), **more)
-
-
-def all_faces(store, c):
-    return {face.face_id for face in store.list_faces(c, after="", limit=10**6)}
 
 
 @pytest.fixture
@@ -62,48 +61,55 @@ def test_a_restored_copy_is_the_store_of_its_moment(store, tmp_path):
         assert len(again.audit_records(after=0, limit=9)) == 1
 
 
-def test_a_copy_made_under_load_is_whole(tmp_path):
-    """Each holds everything acknowledged before it began, and every picture whole."""
-    with contextlib.closing(sqlite_store(tmp_path / "data", clock=CLOCK)) as store:
-        staff = collection(store)
-        acknowledged, stop = [0], threading.Event()
+class Listener(threading.Thread):
+    """Hears what a process says while others do something else."""
 
-        def write():
-            number = 0
-            while not stop.is_set():
-                # Three faces a picture: all or none.
-                faces = [
-                    enrolment(number + n, image=number, box=(n / 9, 0.1, 0.2, 0.3))
-                    for n in range(3)
-                ]
-                store.add_faces(staff, faces)
-                number += 3
-                acknowledged[0] = number
+    def __init__(self, stdout):
+        super().__init__()
+        self._stdout, self._heard = stdout, b""
+        self.start()
 
-        writer = threading.Thread(target=write)
-        writer.start()
-        made = []
-        for n in range(3):
-            before = acknowledged[0]
-            # As the command does it: a second store beside the server's.
-            with contextlib.closing(sqlite_store(tmp_path / "data", exclusive=False)) as beside:
-                made.append((back_up(beside, tmp_path / f"backup-{n}"), before))
-            time.sleep(0.05)
-        stop.set()
-        writer.join()
+    def run(self):
+        while heard := self._stdout.read(1 << 16):
+            self._heard += heard
 
-    assert made[-1][1] > made[0][1]
-    for n, (copy, before) in enumerate(made):
-        folder = tmp_path / f"restored-{n}"
-        bring_back(copy, folder)
-        with contextlib.closing(sqlite_store(folder)) as again:
-            found = all_faces(again, staff)
-            assert len(found) >= before
-            assert found == {face_id(number) for number in range(len(found))}
-            assert len(found) % 3 == 0
-            assert again.counts(staff) == (len(found), 0)
-            scanned = {i for ids, _ in again.scan(staff)[1] for i in ids}
-            assert scanned == found
+    def so_far(self):
+        """What was said, line by line."""
+        return [line.split() for line in self._heard.decode().split("\n")[:-1]]
+
+
+@pytest.mark.timeout(3600)  # For the slow ones.
+@pytest.mark.parametrize("backups", [3, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_copy_made_under_load_is_whole(tmp_path, writers, figure, backups):
+    """It holds what was acknowledged before it began, and nothing that was not asked for yet."""
+    faces = 0
+    for life in range(0, backups, LIFE):
+        folder, made = tmp_path / f"data-{life}", []
+        with writers.child(folder, life) as child:
+            assert child.stdout.readline() == b"ready\n"
+            listener = Listener(child.stdout)
+            for number in range(life, min(life + LIFE, backups)):
+                time.sleep(0.1)
+                before = listener.so_far()
+                # As the command does it: a second store beside the server's.
+                with contextlib.closing(sqlite_store(folder, exclusive=False)) as beside:
+                    copy = back_up(beside, tmp_path / f"backup-{number}")
+                made.append((copy, before, listener.so_far()))
+            child.kill()
+            child.wait()
+            listener.join()
+        for number, (copy, before, after) in enumerate(made, life):
+            said = Said()
+            said.take(words for words in before if words[0].endswith("!"))
+            said.take(words for words in after if words[0].endswith("?"))
+            restored = bring_back(copy, tmp_path / "restored")
+            with contextlib.closing(sqlite_store(tmp_path / "restored")) as again:
+                assert_kept(again, said, f"backup {number}")
+            faces += restored.faces
+            shutil.rmtree(tmp_path / "restored")
+        shutil.rmtree(folder)
+    assert faces > 20 * backups
+    figure("hot backups, restored", backups, f"all whole; {faces:,} faces in them")
 
 
 def test_deletions_after_the_copy_are_deleted_again(store, tmp_path):
