@@ -22,12 +22,15 @@ class FailingDisk(apsw.VFS):
     def heal(self):
         """Work as a disk should, and count from 0."""
         self.writes = self.syncs = 0
-        self.fail_write = self.fail_sync = None
+        self.fail_write = self.fail_sync = self.fill_at = None
         self.torn = False
         self.cut_after = False
         self.full = False
         self.dead = False
         self.failed = False
+
+    def waits(self):
+        """Called before each fsync; for disks that are slow."""
 
     def xOpen(self, name, flags):
         return FailingFile(self, name, flags)
@@ -43,6 +46,8 @@ class FailingFile(apsw.VFSFile):
         if disk.dead:
             raise apsw.IOError("the power is off")
         number, disk.writes = disk.writes, disk.writes + 1
+        if number == disk.fill_at:
+            disk.full = disk.failed = True
         if disk.full:
             raise apsw.FullError("no space left on device")
         if number == disk.fail_write:
@@ -62,6 +67,7 @@ class FailingFile(apsw.VFSFile):
             disk.failed = True
             disk.dead = disk.cut_after
             raise apsw.IOError("fsync failed")
+        disk.waits()
         return super().xSync(flags)
 
     def xTruncate(self, size):

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import shutil
+import time
 
 import pytest
 
@@ -14,6 +15,12 @@ from thirty_calls import CALLS, run, state, states
 
 STATES = states()
 DISK = FailingDisk()
+NEVER = float("inf")
+KINDS = {
+    "fail_write": "each write fails in turn",
+    "fail_sync": "each fsync fails in turn",
+    "fill_at": "the disk is full from each write on",
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,10 @@ def quiet():
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.timeout(3600)  # For the slow ones.
+@pytest.mark.parametrize(
+    ("step", "hang_s_max"), [(41, NEVER), pytest.param(1, 5.0, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("call", "torn", "cut_after"),
     [
@@ -48,25 +58,32 @@ def quiet():
         ("fail_write", True, True),
         ("fail_sync", False, False),
         ("fail_sync", False, True),
+        ("fill_at", False, False),
     ],
 )
-def test_nothing_acknowledged_is_lost(tmp_path, fresh, disk, call, torn, cut_after, step):
-    for number in itertools.count(step=1 if call == "fail_sync" else step):
+def test_nothing_acknowledged_is_lost(
+    tmp_path, fresh, disk, figure, call, torn, cut_after, step, hang_s_max
+):
+    rounds, waited_s = 0, []
+    for number in itertools.count(step=-(-step // 8) if call == "fail_sync" else step):
         folder = shutil.copytree(fresh, tmp_path / "data")
         disk.heal()
-        acknowledged = []
+        answered_at = []
         store = sqlite_store(folder, vfs=disk.name)
         disk.heal()
         disk.torn, disk.cut_after = torn, cut_after
         setattr(disk, call, number)
+        began = time.monotonic()
         try:
-            run(store, lambda _: acknowledged.append(1))  # noqa: B023
+            run(store, lambda _: answered_at.append(time.monotonic()))  # noqa: B023
         except InternalServerError:
             assert disk.failed
             # What could not be written may be half there: nothing more is acknowledged.
             with pytest.raises(InternalServerError):
                 store.record(b"{}")
-        failed = disk.failed
+        failed, acknowledged = disk.failed, len(answered_at)
+        moments = [began, *answered_at, time.monotonic()]
+        waited_s += [after - before for before, after in itertools.pairwise(moments)]
         store.close()
 
         disk.heal()
@@ -74,10 +91,18 @@ def test_nothing_acknowledged_is_lost(tmp_path, fresh, disk, call, torn, cut_aft
         found = state(store)
         store.close()
         shutil.rmtree(folder)
-        assert found in STATES[len(acknowledged) : len(acknowledged) + 2]
+        assert found in STATES[acknowledged : acknowledged + 2]
         if not failed:
-            assert len(acknowledged) == len(CALLS)
-            return
+            assert acknowledged == len(CALLS)
+            break
+        rounds += 1
+    assert max(waited_s) < hang_s_max
+    then = (", half written" if torn else "") + (", and all after it" if cut_after else "")
+    figure(
+        f"{KINDS[call]}{then}",
+        rounds,
+        f"0 acknowledged after it, 0 lost; longest wait {max(waited_s):.2f} s",
+    )
 
 
 @pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.slow)])

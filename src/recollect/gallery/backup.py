@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from recollect.gallery import crypt, disk, master
 from recollect.gallery.sqlite.commit import Volume
@@ -20,8 +20,12 @@ from recollect.gallery.sqlite.store import (
 from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+
+
+NAME: Final = "recollect-%Y%m%dT%H%M%S.%fZ.db"
+"""Of a copy, by the time it was made, in UTC."""
 
 
 class Restored(NamedTuple):
@@ -57,8 +61,7 @@ def backup(
         The new file.
     """
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
-    moment = datetime.fromtimestamp(clock(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    path = target / f"recollect-{moment}.db"
+    path = target / _name(clock(), copies(target))
     unfinished = target / ".unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -72,7 +75,7 @@ def backup(
 
 def copies(target: Path) -> list[Path]:
     """The copies in a backup folder, oldest first."""
-    return sorted(target.glob("recollect-*.db"))
+    return sorted(target.glob("recollect-[0-9]*T[0-9]*.[0-9]*Z.db"))
 
 
 def prune(target: Path, *, keep: int) -> list[Path]:
@@ -137,6 +140,15 @@ def restore(
     finally:
         lock.release()
     return restored
+
+
+def _name(now: float, made: Sequence[Path]) -> str:
+    """A name behind those of all copies made before, even where the clock was put back since."""
+    moment = datetime.fromtimestamp(now, UTC)
+    if made:
+        newest = datetime.strptime(made[-1].name, NAME).replace(tzinfo=UTC)
+        moment = max(moment, newest + timedelta(microseconds=1))
+    return moment.strftime(NAME)
 
 
 def _without(

@@ -11,7 +11,7 @@ import apsw
 
 from recollect.errors import InternalServerError, ThrottlingException
 from recollect.gallery.crypt import Damaged
-from recollect.gallery.sqlite.database import Sql
+from recollect.gallery.sqlite.database import SHORT, Sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -227,6 +227,10 @@ class GroupCommit:
         except apsw.BusyError:
             self._roll_back()
             return ThrottlingException()
+        except apsw.NoMemError:
+            log.exception("there was no memory for a commit")
+            self._roll_back()
+            return InternalServerError(SHORT)
         except _MetDamage as damage:
             # After a damaged page a connection is of no further use. The others try again.
             self._database.renew_writer()
@@ -249,7 +253,7 @@ class GroupCommit:
         sql.execute("SAVEPOINT write")
         try:
             write.result = write.work(transaction)
-        except (apsw.FullError, apsw.IOError):
+        except (apsw.FullError, apsw.IOError, apsw.NoMemError):
             raise
         except (apsw.CorruptError, apsw.NotADBError) as error:
             write.error = Damaged(f"{self._database.path.name} holds a damaged page: {error}")

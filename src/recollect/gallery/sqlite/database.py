@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
+from recollect.errors import InternalServerError
 from recollect.gallery import disk
 from recollect.gallery.crypt import Damaged
 from recollect.gallery.store import StoreUnusable
@@ -42,6 +43,8 @@ SETTINGS: Final = {
     # Checkpoints are ours: on the writer when the log is long, soon after deletions, at close.
     "wal_autocheckpoint": 0,
 }
+
+SHORT = "The server is short of memory or of file descriptors; try again"
 
 CARRY_MS_MAX: Final = 100
 """Longest wait for readers when the log is cut off."""
@@ -113,21 +116,22 @@ class Database:
 
         Raises:
             Damaged: a page does not carry what was written to it.
+            InternalServerError: memory or file descriptors have run out; it may do later.
         """
-        with self._lock:
-            connection = self._idle.pop() if self._idle else None
-        if connection is None:
-            connection = self._connect(READER_CACHE_KIB)
-            connection.pragma("query_only", 1)
+        connection = self._lent()
         try:
             connection.execute("BEGIN")
             try:
                 yield Sql(connection)
             finally:
-                connection.execute("COMMIT")
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
         except (apsw.CorruptError, apsw.NotADBError) as error:
             self._let_go(connection)
             raise Damaged(f"{self.path.name} holds a damaged page: {error}") from error
+        except apsw.NoMemError as error:
+            self._let_go(connection)
+            raise InternalServerError(SHORT) from error
         except BaseException:
             self._take_back(connection)
             raise
@@ -188,6 +192,18 @@ class Database:
             # Nothing is lost: what the log holds is carried over at the next start.
             log.exception("%s was not closed well", self.path.name)
 
+    def _lent(self) -> apsw.Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        try:
+            connection = self._connect(READER_CACHE_KIB)
+            connection.pragma("query_only", 1)
+        except (apsw.CantOpenError, apsw.NoMemError) as error:
+            log.error("%s could not be opened once more: %s", self.path.name, error)
+            raise InternalServerError(SHORT) from error
+        return connection
+
     def _take_back(self, connection: apsw.Connection) -> None:
         if connection.in_transaction:
             self._let_go(connection)
@@ -215,12 +231,14 @@ class Database:
             for name, value in SETTINGS.items():
                 connection.pragma(name, value)
                 assert connection.pragma(name) == value, f"{name} did not become {value}"
-        except apsw.NotADBError:
+        except BaseException as error:
             connection.close()
-            raise StoreUnusable(
-                f"{self.path} does not open: it is damaged, or belongs to another data folder "
-                "(nothing was changed)"
-            ) from None
+            if isinstance(error, apsw.NotADBError):
+                raise StoreUnusable(
+                    f"{self.path} does not open: it is damaged, or belongs to another data folder "
+                    "(nothing was changed)"
+                ) from None
+            raise
         return connection
 
     def _migrate(self, schema: str) -> None:

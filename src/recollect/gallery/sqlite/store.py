@@ -7,6 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+import apsw
+
+from recollect.errors import InternalServerError
 from recollect.gallery import crypt, disk, master
 from recollect.gallery.audit import Chain
 from recollect.gallery.disk import MIB, FolderLock, Reserve
@@ -75,15 +78,17 @@ class SQLiteStore(Erasures, Keys):
         reserve_bytes: int = 64 * MIB,
         vfs: str = "unix",
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
         self._clock, self._ids, self._exclusive = clock, ids, exclusive
         self._subscribers: list[Callable[[Change], None]] = []
-        self._lock = FolderLock(folder) if exclusive else None
-        volume = Volume(Reserve(folder / "reserve", reserve_bytes if exclusive else 0))
+        self._lock: FolderLock | None = None
         self._closing = threading.Event()
         self._tender = threading.Thread(target=self._tend_until_closed, name="tend", daemon=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if exclusive:
+                self._lock = FolderLock(folder)
+            volume = Volume(Reserve(folder / "reserve", reserve_bytes if exclusive else 0))
             self._key = key = master.data_key(folder / DATA_KEY, master_key)
             self._secrets = crypt.Box(crypt.derived(key, "access keys"))
             self._chain = Chain(crypt.derived(key, "audit"))
@@ -93,7 +98,7 @@ class SQLiteStore(Erasures, Keys):
             if exclusive:
                 with self._database.reading() as sql:
                     self._keyring.keep(uid for (uid,) in sql.rows("SELECT uid FROM collection"))
-        except crypt.Damaged as error:
+        except (crypt.Damaged, InternalServerError, OSError, apsw.Error) as error:
             self._unlock()
             raise StoreUnusable(f"{folder} cannot be opened: {error}") from error
         except BaseException:
