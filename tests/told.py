@@ -1,10 +1,6 @@
 """What a process that writes was told, and what a store may hold after its sudden end."""
 
-import fcntl
-import os
 import signal
-import sys
-import termios
 import time
 
 from enrolments import ACCOUNT, face_id, template
@@ -12,10 +8,11 @@ from exact_arena import ExactArena
 from recollect.gallery import audit
 from recollect.gallery.gallery import Galleries
 
+LINES_MAX = 200
 KINDS = ("add", "delete", "record", "make", "drop")
 
 
-def run_and_end(nursery, end, folder, number, after_s, *manner, late_answers=True):
+def run_and_end(nursery, end, folder, number, chance, *manner, late_answers=True):
     """Let a process write for a while and end it; what it said, line by line.
 
     Args:
@@ -23,15 +20,20 @@ def run_and_end(nursery, end, folder, number, after_s, *manner, late_answers=Tru
         end: ends the process it is given, suddenly.
         folder: data folder.
         number: of the round.
-        after_s: how long it may write.
+        chance: says how many lines later, and how long behind the last of them.
         manner: "hasty" or "careless" for a store that must be caught.
         late_answers: false where the end begins before the process is gone, so that an answer
             given meanwhile proves nothing.
     """
+    lines, pause_s = chance.randrange(LINES_MAX), chance.uniform(0, 0.01)
     with nursery.child(folder, number, *manner) as child:
         assert child.stdout.readline() == b"ready\n"
-        time.sleep(after_s)
-        before = os.read(child.stdout.fileno(), waiting_bytes(child.stdout))
+        before = b""
+        while before.count(b"\n") < lines:
+            heard = child.stdout.read(1 << 16)
+            assert heard, "the process ended by itself"
+            before += heard
+        time.sleep(pause_s)
         end(child)
         assert child.wait() == -signal.SIGKILL
         after = child.stdout.read()
@@ -39,12 +41,6 @@ def run_and_end(nursery, end, folder, number, after_s, *manner, late_answers=Tru
     said = [line.split() for line in (before + after).decode().split("\n")[:-1]]
     certain = len(said) if late_answers else before.count(b"\n")
     return said[:certain] + [words for words in said[certain:] if words[0].endswith("?")]
-
-
-def waiting_bytes(pipe):
-    """How much can be read at once."""
-    count = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-    return int.from_bytes(count, sys.byteorder)
 
 
 class Said:

@@ -61,7 +61,7 @@ def disk(request, tmp_path):
     disk.unmount()
 
 
-def run_and_cut(writers, disk, data, number, after_s, *manner):
+def run_and_cut(writers, disk, data, number, chance, *manner):
     """Let a process write, and cut the power: the disk first, then the process.
 
     Some of its fsyncs that are under way return without an error, which no power cut would let
@@ -73,7 +73,7 @@ def run_and_cut(writers, disk, data, number, after_s, *manner):
         child.kill()
 
     said = run_and_end(
-        writers, end, disk.folder / data, number, after_s, *manner, late_answers=False
+        writers, end, disk.folder / data, number, chance, *manner, late_answers=False
     )
     disk.unmount()
     assert disk.mount()
@@ -88,8 +88,7 @@ def test_a_power_cut_loses_nothing_acknowledged(disk, writers, figure, request, 
     for life in range(0, rounds, LIFE):
         folder, said = disk.folder / str(life), Said()
         for number in range(life, min(life + LIFE, rounds)):
-            after_s = chance.uniform(0.05, 0.4)
-            said.take(run_and_cut(writers, disk, folder, number, after_s))
+            said.take(run_and_cut(writers, disk, folder, number, chance))
             with contextlib.closing(sqlite_store(folder)) as store:
                 assert_kept(store, said, f"seed {SEED}, round {number}")
         shutil.rmtree(folder)
@@ -109,11 +108,11 @@ def test_the_harness_catches_a_store_that_does_not_wait_for_the_disk(
     disk, writers, figure, request
 ):
     """A positive control: with synchronous=OFF a power cut loses what was acknowledged."""
-    caught = 0
+    chance, caught = random.Random(SEED), 0
     for number in range(10):
         said = Said()
         folder = disk.folder / f"careless-{number}"
-        said.take(run_and_cut(writers, disk, folder, number, 0.3, "careless"))
+        said.take(run_and_cut(writers, disk, folder, number, chance, "careless"))
         try:
             with contextlib.closing(sqlite_store(folder)) as store:
                 staff = store.collection(ACCOUNT, "staff")
