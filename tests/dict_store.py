@@ -245,6 +245,9 @@ class DictStore:
     def subscribe(self, apply):
         self.subscribers.append(apply)
 
+    def unfollow(self, collection):
+        pass
+
     def catch_up(self, collection, sequence):
         pass
 

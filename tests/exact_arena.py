@@ -17,6 +17,12 @@ class ExactArena:
         self.spaces[space] = {}
         self.sequences[space] = 0
 
+    def need_bytes(self, dimension, rows):
+        return 4 * dimension * rows
+
+    def held_bytes(self, space):
+        return sum(template.nbytes for template in self.spaces[space].values())
+
     def load(self, space, ids, templates):
         self.spaces[space].update(zip(ids, templates, strict=True))
 

@@ -10,10 +10,12 @@ from recollect.gallery.gallery import Galleries
 class Node:
     """Writes to the common store and searches its own index."""
 
-    def __init__(self, url, **more):
+    def __init__(self, url, bytes_max=0, **more):
         self.store = postgres_store(url, **more)
         self.arena = Arena()
-        self.galleries = Galleries(self.store, self.arena, lambda _: None, at_first_use=True)
+        self.galleries = Galleries(
+            self.store, self.arena, lambda _: None, first=(), bytes_max=bytes_max
+        )
         self.galleries.load()
         self.seen = []
         self.store.subscribe(self.seen.append)

@@ -150,7 +150,8 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             store,
             arena,
             lambda name: packs[name].centre if name in packs else None,
-            at_first_use=bool(settings.store),
+            first=_load_first(settings),
+            bytes_max=settings.memory_budget_bytes,
         )
         galleries.load()
         buckets = _buckets(settings, reads_max=max(1, threads - 1))
@@ -224,6 +225,13 @@ def run(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> Non
     finally:
         (settings.data / "address").unlink(missing_ok=True)
         server.close()
+
+
+def _load_first(settings: Settings) -> list[str] | None:
+    """The collections that are read at the start, or None for all, which then stay."""
+    if not settings.store and not settings.memory_budget_bytes:
+        return None
+    return [name.strip() for name in settings.load_first.split(",") if name.strip()]
 
 
 def _identify(settings: Settings, store: Store) -> Callable[[HttpRequest], Caller]:

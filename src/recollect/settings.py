@@ -83,6 +83,14 @@ class Settings:
 
     model_threads: int = setting(1, "Threads of one model run")
     search_threads: int = setting(1, "Threads of one search")
+    memory_budget_bytes: int = setting(
+        0, "Memory for the index; 0 for no bound. Above it collections are read at first use"
+    )
+    load_first: str = setting(
+        "",
+        "Collections read before the server is ready, by commas, * for all; where they are "
+        "read at first use",
+    )
     search_kernel: str = setting("auto", "Scan kernel: auto, native, numkong or numpy")
     search_side_px: int = setting(1280, "Longer side to which a probe picture may be reduced")
     decode_children: int = setting(0, "Processes that decode pictures; 0 for one a core")

@@ -35,7 +35,15 @@ STAGE_SECONDS = Histogram(
     ["stage"],
     buckets=SECONDS,
 )
-FACES = Gauge("recollect_indexed_faces", "Faces and users held by the index of this process")
+INDEX_BYTES = Gauge("recollect_index_bytes", "Memory of the index of this process")
+COLLECTIONS_LOADED = Counter(
+    "recollect_collections_loaded", "Collections read into the index of this process"
+)
+COLLECTIONS_PUT_AWAY = Counter(
+    "recollect_collections_put_away", "Collections dropped from the index to make room"
+)
+CALLS_WAITING = Gauge("recollect_calls_waiting", "Calls that wait for a thread")
+CALLS_WORKING = Gauge("recollect_calls_working", "Calls in work")
 
 log = structlog.get_logger("recollect")
 

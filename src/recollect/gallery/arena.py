@@ -83,6 +83,14 @@ class Arena:
                 shared = self._centres[dimension, vector] = Centre.of(centre, dimension)
             self._spaces[space] = Region(shelf, self._kernel, shared)
 
+    def need_bytes(self, dimension: int, rows: int) -> int:
+        """Memory that so many rows take; those of a space that changes take up to half more."""
+        return self._layout(dimension).row_bytes() * rows
+
+    def held_bytes(self, space: Space) -> int:
+        """Memory that a space has taken from its shelf, rows without use included."""
+        return self._spaces[space].held_bytes()
+
     def load(self, space: Space, ids: Sequence[str], templates: Templates) -> None:
         """Add references in bulk, before the first `publish`; their ids must be new."""
         self._spaces[space].load(packed_all(ids), templates)

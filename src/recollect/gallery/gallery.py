@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from recollect.errors import InternalServerError
+from recollect import telemetry
+from recollect.errors import InternalServerError, ThrottlingException
 from recollect.gallery.crypt import Damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from recollect.gallery.arena import Arena
     from recollect.gallery.store import Candidate, Change, Collection, Store, Template
@@ -27,14 +29,23 @@ WAIT_S_MAX: Final = 5.0
 """Longest wait of a search for the index to reach the truth of its beginning."""
 LATER_MAX: Final = 10_000
 """Changes kept for a collection that is being read; with more of them it is read again."""
+ROOM_EVERY_S: Final = 0.02
+"""How often one who waits for memory looks whether a search has ended."""
+EVERY: Final = "*"
+"""Stands for all collections among those to be read at the start."""
 
 
 class _Index:
     """A collection in the arena, from one load to its end."""
 
-    def __init__(self, sequence: int) -> None:
+    def __init__(self, collection: Collection, sequence: int) -> None:
+        self.collection = collection
         self.sequence = sequence
         """The last change applied."""
+        self.bytes = 0
+        """Memory that it takes."""
+        self.searches = 0
+        """Searches that run in it: it is not put away meanwhile."""
 
 
 class Galleries:
@@ -45,8 +56,11 @@ class Galleries:
         arena: the index, empty.
         centre_of: a model pack's name to the mean of its templates, or None.
         wait_s_max: longest wait of a search.
-        at_first_use: true where several nodes share the store: each then holds the collections
-            that it was asked to search, in place of all of them.
+        first: None where everything is read at the start and kept. Else the names of the
+            collections that are, `*` for all; others are read when they are first searched.
+        bytes_max: memory for the index; 0 for no bound. A collection that needs room has those
+            put away that were not searched for longest, and waits for searches that are in its
+            way. One that is larger than all of it is held alone.
     """
 
     def __init__(
@@ -56,24 +70,33 @@ class Galleries:
         centre_of: Callable[[str], Template | None],
         *,
         wait_s_max: float = WAIT_S_MAX,
-        at_first_use: bool = False,
+        first: Iterable[str] | None = None,
+        bytes_max: int = 0,
     ) -> None:
+        assert first is not None or not bytes_max
         self._store = store
         self._arena = arena
         self._centre_of = centre_of
         self._wait_s_max = wait_s_max
-        self._at_first_use = at_first_use
-        # Guards the three below; notified when a collection's index has moved.
+        self._first = None if first is None else frozenset(first)
+        self._bytes_max = bytes_max
+        # Guards all below; notified when a collection's index has moved.
         self._moved = threading.Condition(threading.RLock())
         self._open: dict[int, _Index] = {}
         self._loading: dict[int, list[Change]] = {}
         """Collections that are being read, and the changes that came meanwhile."""
         self._broken: dict[int, str] = {}
+        self._bytes = 0
+        """Memory of the open collections, and what those that are being read will take."""
         self._loaded = False
+        # Guards the order, and who is searched; held for a few instructions.
+        self._recency = threading.Lock()
+        self._recent: OrderedDict[int, _Index] = OrderedDict()
+        """Open collections, the one that was not searched for longest first."""
         store.subscribe(self._apply)
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Build the index from the truth, or nothing where that is done at first use.
+        """Build the index from the truth, as far as it is to be held from the start and fits.
 
         A collection with damaged templates is left out, named in the log, and answers every
         search with an error; the others are served.
@@ -81,7 +104,11 @@ class Galleries:
         Args:
             progress: called with the faces loaded so far and those there are.
         """
-        collections = [] if self._at_first_use else self._store.every_collection()
+        collections = [
+            collection
+            for collection in ([] if self._first == frozenset() else self._store.every_collection())
+            if self._first is None or {EVERY, collection.collection_id} & self._first
+        ]
         total = sum(self._store.counts(collection)[0] for collection in collections)
         done = 0
 
@@ -92,7 +119,10 @@ class Galleries:
                 progress(done, total)
 
         for collection in collections:
-            self._load(collection, read)
+            if self._bytes_max and self._bytes + self._need(collection) > self._bytes_max:
+                log.warning("no memory for collection %s at the start", collection.collection_id)
+            else:
+                self._load(collection, time.monotonic(), read)
         self._loaded = True
 
     def ready(self) -> bool:
@@ -127,6 +157,7 @@ class Galleries:
         Raises:
             ResourceNotFoundException: the collection was deleted meanwhile.
             InternalServerError: the index does not reach the truth in time, or cannot at all.
+            ThrottlingException: searches of other collections take all memory.
         """
         deadline = time.monotonic() + self._wait_s_max
         while True:
@@ -143,19 +174,25 @@ class Galleries:
                 if self._open.get(collection.key) is index:
                     raise
             else:
-                # Where it was put away meanwhile, this may have been another one, half read.
+                # Where it was dropped meanwhile, this may have been another one, half read.
                 if self._open.get(collection.key) is index:
                     return found
+            finally:
+                with self._recency:
+                    index.searches -= 1
 
     def _level(self, collection: Collection, wanted: int, deadline: float) -> _Index:
-        """Wait until a collection's index has reached a change, which may mean to read it."""
+        """Wait until a collection's index has reached a change, which may mean to read it.
+
+        It is not put away before its `searches` are counted down again.
+        """
         key = collection.key
         # Without the lock: the common case, and a search must not queue behind a change.
-        index = self._open.get(key)
-        if index is not None and index.sequence >= wanted:
+        index = self._held(key, wanted)
+        if index is not None:
             return index
         while True:
-            self._load(collection)
+            self._load(collection, deadline)
             self._store.catch_up(collection, wanted)
             with self._moved:
                 self._moved.wait_for(
@@ -164,39 +201,68 @@ class Galleries:
                 )
                 if key in self._broken:
                     raise InternalServerError(self._broken[key])
-                index = self._open.get(key)
-                if index is not None and index.sequence >= wanted:
+                index = self._held(key, wanted)
+                if index is not None:
                     return index
                 if time.monotonic() >= deadline:
                     raise InternalServerError("The index is behind the truth; try again")
+
+    def _held(self, key: int, wanted: int) -> _Index | None:
+        """A collection's index where it has reached a change, kept for a search."""
+        with self._recency:
+            index = self._recent.get(key)
+            if index is None or index.sequence < wanted:
+                return None
+            self._recent.move_to_end(key)
+            index.searches += 1
+            return index
 
     def _reached(self, key: int, wanted: int) -> bool:
         index = self._open.get(key)
         return index is None or index.sequence >= wanted
 
-    def _load(self, collection: Collection, read: Callable[[int], None] | None = None) -> None:
+    def _load(
+        self,
+        collection: Collection,
+        deadline: float,
+        read: Callable[[int], None] | None = None,
+    ) -> None:
         """Read a collection into the index, where nobody did or does so.
 
         Others are searched and changed meanwhile; its own changes wait for the end.
         """
         key = collection.key
+        need = self._need(collection) if self._bytes_max else 0
         with self._moved:
-            if key in self._open or key in self._broken or key in self._loading:
-                return
+            while True:
+                if key in self._open or key in self._broken or key in self._loading:
+                    return
+                if self._make_room(need):
+                    break
+                if time.monotonic() >= deadline:
+                    raise ThrottlingException
+                self._moved.wait(ROOM_EVERY_S)
             later = self._loading[key] = []
+            self._bytes += need
         try:
             index = self._read(collection, read)
         except BaseException as error:
             with self._moved:
+                self._bytes -= need
                 del self._loading[key]
                 if isinstance(error, Damaged):
                     self._break(collection, str(error))
                     return
                 self._put_away(key)
             raise
+        telemetry.COLLECTIONS_LOADED.inc()
         with self._moved:
+            self._bytes -= need
             del self._loading[key]
             self._open[key] = index
+            with self._recency:
+                self._recent[key] = index
+            self._weigh(index)
             for change in later:
                 self._take(change)
             self._moved.notify_all()
@@ -215,7 +281,36 @@ class Galleries:
             self._arena.load((key, "users"), ids, templates)
         for kind in KINDS:
             self._arena.publish((key, kind), sequence, (), ())
-        return _Index(sequence)
+        return _Index(collection, sequence)
+
+    def _need(self, collection: Collection) -> int:
+        """Memory that a collection will take."""
+        return self._arena.need_bytes(collection.dimension, sum(self._store.counts(collection)))
+
+    def _weigh(self, index: _Index) -> None:
+        """Count the memory of a collection anew."""
+        key = index.collection.key
+        taken = sum(self._arena.held_bytes((key, kind)) for kind in KINDS)
+        self._bytes += taken - index.bytes
+        index.bytes = taken
+        telemetry.INDEX_BYTES.set(self._bytes)
+
+    def _make_room(self, need: int) -> bool:
+        """Put away what was not searched for longest; whether there is room now.
+
+        There is where nothing is left to be put away or waited for, however large the need.
+        """
+        while self._bytes_max and self._bytes + need > self._bytes_max:
+            with self._recency:
+                idle = next((i for i in self._recent.values() if not i.searches), None)
+                if idle is None:
+                    return not self._recent and not self._loading
+                del self._recent[idle.collection.key]
+            self._put_away(idle.collection.key)
+            # Else this node would go on to read every change of it.
+            self._store.unfollow(idle.collection)
+            telemetry.COLLECTIONS_PUT_AWAY.inc()
+        return True
 
     def _apply(self, change: Change) -> None:
         """Bring the index to a change, before its caller is answered."""
@@ -239,18 +334,26 @@ class Galleries:
             if change.faces_removed:
                 # The damaged template may be among them.
                 del self._broken[key]
-                self._load(change.collection)
+                self._read_now(change.collection)
         elif index is None:
-            # Reads everything from the truth, this change included. A new collection is little to
-            # read, and grows here from now on.
-            if not self._at_first_use or change.sequence == 1:
-                self._load(change.collection)
+            # A new collection is little to read, and grows here from now on.
+            if self._first is None or change.sequence == 1:
+                self._read_now(change.collection)
         elif change.sequence > index.sequence:
             try:
                 self._publish(change, index)
+                if self._bytes_max:
+                    self._weigh(index)
+                    self._make_room(0)
             except BaseException as error:
                 self._break(change.collection, f"the index could not follow: {error!r}")
                 raise
+
+    def _read_now(self, collection: Collection) -> None:
+        """Read everything from the truth, the present change included; where memory is bound, it
+        is left to whoever searches."""
+        if not self._bytes_max:
+            self._load(collection, time.monotonic())
 
     def _publish(self, change: Change, index: _Index) -> None:
         key, sequence = change.collection.key, change.sequence
@@ -261,7 +364,12 @@ class Galleries:
         index.sequence = sequence
 
     def _put_away(self, key: int) -> None:
-        self._open.pop(key, None)
+        index = self._open.pop(key, None)
+        if index is not None:
+            with self._recency:
+                self._recent.pop(key, None)
+            self._bytes -= index.bytes
+            telemetry.INDEX_BYTES.set(self._bytes)
         for kind in KINDS:
             with suppress(KeyError):  # It was never opened, or not as far as this.
                 self._arena.drop((key, kind))

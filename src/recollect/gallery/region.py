@@ -67,6 +67,11 @@ class Region:
         """The last change applied."""
         return self._view.sequence
 
+    def held_bytes(self) -> int:
+        """Memory of its extents; the directory of ids is not counted."""
+        rows = sum(part.extent.capacity for part in self._view.parts)
+        return rows * self.shelf.layout.row_bytes()
+
     def load(self, ids: Bytes, templates: Templates) -> None:
         """Append references and show them; the sequence stays."""
         assert len(ids) == len(templates)

@@ -325,6 +325,10 @@ class Store(Log, Protocol):
         """
         ...
 
+    def unfollow(self, collection: Collection) -> None:
+        """Deliver no more of what other nodes commit to a collection, until its next scan."""
+        ...
+
     def catch_up(self, collection: Collection, sequence: int) -> None:
         """Deliver what other nodes have committed, up to a sequence, before this returns."""
         ...

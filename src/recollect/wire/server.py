@@ -110,6 +110,8 @@ class Endpoint:
             limits.call_wait_max_s,
             limits.call_last_wait_max_s,
         )
+        telemetry.CALLS_WAITING.set_function(lambda: self._slots.waiting)
+        telemetry.CALLS_WORKING.set_function(lambda: self._slots.working)
         self._rate = KeyRate(limits.key_rate_per_s)
         self._pool = ThreadPoolExecutor(limits.call_threads, thread_name_prefix="call")
 

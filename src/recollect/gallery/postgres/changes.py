@@ -39,6 +39,10 @@ class Changes(Users):
         """See Store."""
         self._feed.catch_up(collection.key, sequence)
 
+    def unfollow(self, collection: Collection) -> None:
+        """See Store."""
+        self._feed.unfollow(collection.key)
+
     def forget_changes(self) -> None:
         """Forget the changes that every node that lives has followed."""
 

@@ -88,6 +88,10 @@ class Feed:
             # Atomic, and without a wait: the lock of a position may be held for long.
             self._positions.setdefault(collection.key, Position(collection, sequence))
 
+    def unfollow(self, key: int) -> None:
+        """Deliver nothing more of a collection, but for what is being delivered now."""
+        self._positions.pop(key, None)
+
     def deliver(self, change: Change) -> None:
         """Deliver a change that this node has committed, and before it those of other nodes.
 

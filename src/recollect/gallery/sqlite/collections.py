@@ -122,6 +122,9 @@ class Collections(Tables):
         with self._database.reading() as sql:
             return self._numbers(sql, collection)[1]
 
+    def unfollow(self, collection: Collection) -> None:
+        """See Store. There are no other nodes."""
+
     def catch_up(self, collection: Collection, sequence: int) -> None:
         """See Store. There are no other nodes, and whoever commits here delivers."""
 
