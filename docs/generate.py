@@ -62,7 +62,7 @@ def operations_page() -> str:
     lines += [
         "## Administration",
         "",
-        "Keys, policies and the audit log, for the console and for programs: `POST /v1/NAME`, or",
+        "Keys, policies, audit log, swaps, for the console and for programs: `POST /v1/NAME`, or",
         "`X-Amz-Target: Recollect.NAME` in the AWS dialect. Who may have these permissions:",
         "[security](security.md#who-may-administer-over-the-wire).",
         "",

@@ -81,6 +81,13 @@ class DictStore:
         del self.entries[collection.key]
         self._publish(Change(collection, entry.sequence + 1, dropped=True))
 
+    def swap_collections(self, first, second):
+        entries = self._entry(first), self._entry(second)
+        for entry, other in zip(entries, (second, first), strict=True):
+            entry.collection = dataclasses.replace(
+                entry.collection, collection_id=other.collection_id
+            )
+
     def counts(self, collection):
         entry = self._entry(collection)
         return len(entry.faces), len(entry.users)

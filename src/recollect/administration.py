@@ -1,4 +1,4 @@
-"""Keys, policies and the audit log over the wire, for callers whose policies allow it.
+"""Keys, policies, the audit log and swaps over the wire, for callers whose policies allow it.
 
 The pipeline is that of every other operation: signature, shape, policy (`recollect:Operation`),
 audit record. Whoever may create keys or put policies can give itself every right of its account.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from recollect.gallery.audit import Log
-    from recollect.gallery.store import AccessKey, Store
+    from recollect.gallery.store import AccessKey, Collection, Store
     from recollect.wire.caller import Caller
 
     Operation = Callable[[Caller, dict[str, Any]], dict[str, Any]]
@@ -56,8 +56,11 @@ class Administration:
         self._open_door = open_door
 
     def operations(self) -> dict[str, Operation]:
-        """Functions by operation name; without keys to check, who is calling is all there is."""
-        who: dict[str, Operation] = {"GetCaller": self.get_caller}
+        """Functions by operation name; without keys to check, none that is about keys."""
+        who: dict[str, Operation] = {
+            "GetCaller": self.get_caller,
+            "SwapCollections": self.swap_collections,
+        }
         if self._open_door:
             return who
         return who | {
@@ -139,6 +142,16 @@ class Administration:
         self._store.update_key(key.key_id, policies=policies)
         return {}
 
+    def swap_collections(self, caller: Caller, params: dict[str, Any]) -> dict[str, Any]:
+        """Let two collections exchange their names, in one transaction; each keeps all else."""
+        names = params["CollectionId"], params["OtherCollectionId"]
+        found = [self._collection(caller, name) for name in names]
+        self._store.swap_collections(*found)
+        return {
+            "FaceModelVersion": found[1].model_version,
+            "OtherFaceModelVersion": found[0].model_version,
+        }
+
     def read_audit(self, caller: Caller, params: dict[str, Any]) -> dict[str, Any]:
         """Read the account's audit records, newest first; a page may be short and not the last."""
         log = cast("Log", self._store)
@@ -161,6 +174,12 @@ class Administration:
         if begin > 0:
             answer["NextToken"] = paging.seal(self._token_key, scope, str(begin))
         return answer
+
+    def _collection(self, caller: Caller, collection_id: str) -> Collection:
+        found = self._store.collection(caller.account, collection_id)
+        if found is None:
+            raise ResourceNotFoundException(f"The collection id: {collection_id} does not exist")
+        return found
 
     def _key(self, caller: Caller, key_id: str) -> AccessKey:
         """A key of the caller's account; whether another account has it makes no difference."""

@@ -45,6 +45,42 @@ def test_collections_are_listed_by_name_in_pages(store):
     assert {c.collection_id for c in store.every_collection()} == {"a", "b", "c", "B", "x"}
 
 
+def test_two_collections_exchange_their_names_and_nothing_else(store):
+    staff = collection(store, "staff", tags={"team": "red"})
+    other = collection(store, "other", tags={"team": "blue"})
+    store.add_faces(staff, [enrolment(1)])
+    store.create_user(staff, "anna", None)
+
+    store.swap_collections(staff, other)
+
+    found = store.collection(ACCOUNT, "other")
+    assert (found.key, found.created_at) == (staff.key, staff.created_at)
+    assert store.collection(ACCOUNT, "staff").key == other.key
+    assert store.counts(found) == (1, 1)
+    assert store.tags(found) == {"team": "red"}
+    assert [c.collection_id for c in store.collections(ACCOUNT, after="", limit=9)] == [
+        "other",
+        "staff",
+    ]
+    # Whoever looked the collection up before still reaches it.
+    store.add_faces(staff, [enrolment(2)])
+    assert store.counts(found) == (2, 1)
+
+    store.swap_collections(store.collection(ACCOUNT, "staff"), found)
+    assert store.collection(ACCOUNT, "staff").key == staff.key
+
+
+def test_a_swap_with_a_collection_that_is_gone_changes_nothing(store):
+    staff, other = collection(store, "staff"), collection(store, "other")
+    store.delete_collection(other)
+
+    for pair in ((staff, other), (other, staff)):
+        with pytest.raises(ResourceNotFoundException):
+            store.swap_collections(*pair)
+    assert store.collection(ACCOUNT, "staff") == staff
+    assert store.collection(ACCOUNT, "other") is None
+
+
 def test_a_deleted_collection_is_gone_with_everything_in_it(store):
     staff = collection(store, tags={"team": "red"})
     store.add_faces(staff, [enrolment(1)])

@@ -27,6 +27,7 @@ CALLS = {
     "ListAccessKeys": {},
     "PutPolicies": {"AccessKeyId": "AKIA0000000000000000", "Policies": [LISTING]},
     "ReadAudit": {},
+    "SwapCollections": {"CollectionId": "nowhere", "OtherCollectionId": "nowhere-else"},
     "UpdateAccessKey": {"AccessKeyId": "AKIA0000000000000000", "Status": "Inactive"},
 }
 
@@ -311,7 +312,23 @@ def test_the_aws_dialect_reaches_the_same_functions(server):
 def test_a_server_that_asks_for_no_key_hands_none_out(serve):
     server = serve(no_auth=True)
 
-    for operation, params in CALLS.items():
-        status, body = plain(server, operation, params, None)
+    for operation in CALLS.keys() - {"SwapCollections"}:
+        status, body = plain(server, operation, CALLS[operation], None)
         assert (status, body["error"]["code"]) == (404, "UNKNOWN_OPERATION")
-    assert done(plain(server, "GetCaller", {}, None))["Administration"] == ["GetCaller"]
+    left = done(plain(server, "GetCaller", {}, None))["Administration"]
+    assert left == ["GetCaller", "SwapCollections"]
+
+
+def test_two_collections_exchange_their_names_over_the_wire(server, rekognition):
+    given = bearer(server, ADMINISTRATION, name="admin")
+    for name in ("night", "day"):
+        rekognition.create_collection(CollectionId=name, Tags={"made": name})
+    names = {"CollectionId": "night", "OtherCollectionId": "day"}
+
+    assert done(plain(server, "SwapCollections", names, given))["FaceModelVersion"] == "4.0"
+
+    arn = rekognition.describe_collection(CollectionId="night")["CollectionARN"]
+    assert rekognition.list_tags_for_resource(ResourceArn=arn)["Tags"] == {"made": "day"}
+    for name in ("night", "day"):
+        rekognition.delete_collection(CollectionId=name)
+    assert plain(server, "SwapCollections", names, given)[0] == 404

@@ -67,6 +67,15 @@ class StoreIsADict(RuleBasedStateMachine):
     def delete_collection(self, account, name):
         self.on(account, name, lambda store, c: store.delete_collection(c))
 
+    @rule(account=accounts)
+    def swap_collections(self, account):
+        pairs = [
+            [store.collection(account, name) for name in ("a", "b")]
+            for store in (self.model, self.real)
+        ]
+        if None not in pairs[0]:
+            self.both(lambda store: store.swap_collections(*pairs[store is self.real]))
+
     @rule(account=accounts, name=names, chosen=some_numbers, image=st.integers(0, 1))
     def add_faces(self, account, name, chosen, image):
         # Two faces of a picture share a box where their numbers are alike modulo 3.

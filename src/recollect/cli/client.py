@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from recollect import errors
-from recollect.wire import sigv4
+from recollect.wire import plain, sigv4
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +24,11 @@ TARGET = "RekognitionService"
 CONTENT_TYPE = "application/x-amz-json-1.1"
 ANSWER_BYTES_MAX = 64 << 20
 """The longest answer: 4,096 matches take about 2 MB, and no call answers more."""
+
+PLAIN_CODES = {plain.code_of(name): kind for name, kind in vars(errors).items()} | {
+    "VALIDATION_ERROR": errors.ValidationException
+}
+"""Error classes by their codes in the plain dialect."""
 
 BUSY = (errors.ThrottlingException, errors.ProvisionedThroughputExceededException)
 BACKOFF_FIRST_S = 0.1
@@ -97,7 +102,7 @@ class Client:
         )
 
     def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
-        """Call an operation and return its answer.
+        """Call an operation of Rekognition's and return its answer.
 
         A refusal of a busy server is tried again after a pause that doubles and is part chance,
         so that many clients do not come back at once.
@@ -109,6 +114,14 @@ class Client:
         Raises:
             AnswerError: the server's error, by its class; `ServerUnreachable`; `UnexpectedAnswer`.
         """
+        return self._call(operation, CONTENT_TYPE, params)
+
+    def call_plainly(self, operation: str, /, **params: Any) -> dict[str, Any]:
+        """The same in the plain dialect, for what the AWS dialect does not know; its `data`."""
+        data: dict[str, Any] = self._call(operation, plain.CONTENT_TYPE, params)["data"]
+        return data
+
+    def _call(self, operation: str, dialect: str, params: Mapping[str, Any]) -> dict[str, Any]:
         body = json.dumps(
             {name: value for name, value in params.items() if value is not None},
             default=_as_base64,
@@ -116,7 +129,7 @@ class Client:
         ).encode()
         for attempt in range(self._attempts):
             try:
-                return self._call_once(operation, body)
+                return self._call_once(operation, body, dialect)
             except BUSY:
                 if attempt + 1 == self._attempts:
                     raise
@@ -124,9 +137,12 @@ class Client:
                 self._sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients
         raise AssertionError("attempts is at least 1")
 
-    def signed(self, operation: str, body: bytes, now: float | None = None) -> dict[str, str]:
+    def signed(
+        self, operation: str, body: bytes, now: float | None = None, dialect: str = CONTENT_TYPE
+    ) -> dict[str, str]:
         """The headers of a signed call, for those who send it by their own means."""
-        described = {"content-type": CONTENT_TYPE, "x-amz-target": f"{TARGET}.{operation}"}
+        target = f"{TARGET}.{operation}" if dialect == CONTENT_TYPE else operation
+        described = {"content-type": dialect, "x-amz-target": target}
         return self._signed("POST", self.path, described, body, now)
 
     def get(self, path: str) -> tuple[int, str]:
@@ -165,8 +181,8 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call_once(self, operation: str, body: bytes) -> dict[str, Any]:
-        headers = self.signed(operation, body)
+    def _call_once(self, operation: str, body: bytes, dialect: str) -> dict[str, Any]:
+        headers = self.signed(operation, body, dialect=dialect)
         status, answer_headers, answer = self._exchange("POST", self.path, body, headers)
         request_id = answer_headers.get("x-amzn-requestid", "")
         try:
@@ -265,9 +281,14 @@ def _error(
     operation: str, status: int, document: dict[str, Any], request_id: str
 ) -> errors.AnswerError:
     """The exception that stands for an error answer."""
-    code = str(document.get("__type", "")).rpartition("#")[2]
-    text = str(document.get("Message") or document.get("message") or "")
-    kind = getattr(errors, code, None)
+    told = document.get("error")
+    if isinstance(told, dict):
+        code, text = str(told.get("code")), str(told.get("message"))
+        kind = PLAIN_CODES.get(code)
+    else:
+        code = str(document.get("__type", "")).rpartition("#")[2]
+        text = str(document.get("Message") or document.get("message") or "")
+        kind = getattr(errors, code, None)
     if isinstance(kind, type) and issubclass(kind, errors.AnswerError):
         error = kind(text)
     else:

@@ -11,7 +11,7 @@ from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -30,7 +30,7 @@ from recollect.cli.client import Client, ServerUnreachable, from_data, from_envi
 from recollect.cli.keys import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from recollect.cli.pictures import Entry
 
@@ -77,11 +77,11 @@ def import_(
     with suppress(errors.ResourceAlreadyExistsException):
         client.call("CreateCollection", CollectionId=collection)
     intake = _Intake(client, collection, external_id, user_from, max_faces, quality)
-    done = dict(_remembered(journal, collection))
+    done = dict(remembered(journal, collection))
     started = time.monotonic()
     with ExitStack() as stack:
         log = stack.enter_context(journal.open("a", encoding="utf-8"))
-        outcomes = _run(intake, source, done, threads, log)
+        outcomes = run("Importing", intake.send, source, done, threads, log)
     seconds = time.monotonic() - started
     _print_summary(outcomes, seconds, len(done), report, as_json)
 
@@ -172,10 +172,27 @@ class _Intake:
         )
 
 
-def _run(
-    intake: _Intake, source: Path, done: dict[str, Any], threads: int, log: Any
+def run(
+    title: str,
+    send: Callable[[Entry], dict[str, Any]],
+    source: Path,
+    done: Mapping[str, dict[str, Any]],
+    threads: int,
+    log: TextIO,
 ) -> list[dict[str, Any]]:
-    """Send everything that is not done; each outcome is in the journal before it counts."""
+    """Send everything that is not done; each outcome is in the journal before it counts.
+
+    Args:
+        title: of the progress bar.
+        send: does one picture and says what became of it; called from several threads.
+        source: where the pictures are, as `pictures.entries` takes it.
+        done: outcomes of earlier runs by path; those pictures are left alone.
+        threads: pictures in work at once.
+        log: the journal, open at its end.
+
+    Returns:
+        All outcomes, those done before first.
+    """
     outcomes: list[dict[str, Any]] = list(done.values())
     stopped = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: stopped.set())
@@ -194,7 +211,7 @@ def _run(
     try:
         with progress, ThreadPoolExecutor(threads) as pool:
             total = sum(1 for _ in pictures.entries(source)) if source.is_dir() else None
-            task = progress.add_task("Importing", total=total, completed=len(done), rate=0.0)
+            task = progress.add_task(title, total=total, completed=len(done), rate=0.0)
 
             def collect(until: int) -> None:
                 nonlocal pending, sent
@@ -213,7 +230,7 @@ def _run(
                 if stopped.is_set():
                     break
                 if entry.path not in done:
-                    pending.add(pool.submit(intake.send, entry))
+                    pending.add(pool.submit(send, entry))
                     collect(threads * IN_FLIGHT_PER_THREAD)
             collect(0)
     finally:
@@ -224,7 +241,7 @@ def _run(
     return outcomes
 
 
-def _remembered(journal: Path, collection: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def remembered(journal: Path, collection: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """What earlier runs have finished; a line torn by a crash is sent again."""
     if not journal.exists():
         return

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from recollect import __version__
-from recollect.cli import bench, doctor, intake, keys, master, measure, models
+from recollect.cli import bench, doctor, intake, keys, master, measure, models, reindexing
 from recollect.cli import data as tending
 from recollect.settings import SettingError, load
 
@@ -29,6 +29,7 @@ app.add_typer(keys.policy_app, name="policy")
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
 app.command("import")(intake.import_)
+app.command("reindex")(reindexing.reindex)
 app.command("search")(intake.search)
 app.command("backup")(tending.backup)
 app.command("restore")(tending.restore)

@@ -24,6 +24,8 @@ SCAN_ROWS: Final = 4096
 """Templates in one block of a scan."""
 ONCE_S: Final = 24 * 3600.0
 """How long an idempotency token is remembered."""
+SWAPPED: Final = "/"
+"""Name of a collection in the middle of a swap: none that a caller could ask for."""
 ERASED_ROWS_MAX: Final = 2000
 """Rows of a deleted collection erased in one transaction, so that other writes get their turn."""
 

@@ -191,6 +191,13 @@ class Store(Log, Protocol):
         """Delete it with faces, users and tags, and destroy its key."""
         ...
 
+    def swap_collections(self, first: Collection, second: Collection) -> None:
+        """Let two collections of one account exchange their names, at once or not at all.
+
+        Nothing else of them changes: pack, faces, users, tags and key go with the collection.
+        """
+        ...
+
     def counts(self, collection: Collection) -> tuple[int, int]:
         """Count faces and users."""
         ...

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
         Pack: str
 
+    class PlainDescribeCollection(DescribeCollectionRequestTypeDef, total=False):
+        """Likewise."""
+
+        WithPack: bool
+
 
 PAGE_DEFAULT = 1000
 NAME_IN_TOKEN_MAX = 140
@@ -57,21 +62,26 @@ def create_collection(service: Service, params: PlainCreateCollection) -> Answer
     }
 
 
-def describe_collection(service: Service, params: DescribeCollectionRequestTypeDef) -> Answer:
+def describe_collection(service: Service, params: PlainDescribeCollection) -> Answer:
     """Say how many faces and users a collection has, and of which model version.
 
     https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DescribeCollection.html
+
+    The plain dialect's WithPack asks for the name of its model pack too.
     """
     # Rekognition words this one differently from its other operations.
     collection = service.collection(params["CollectionId"], missing="Collection:{} not found!")
     face_count, user_count = service.store.counts(collection)
-    return {
+    answer: Answer = {
         "FaceCount": face_count,
         "FaceModelVersion": collection.model_version,
         "CollectionARN": service.collection_arn(collection.collection_id),
         "CreationTimestamp": collection.created_at,
         "UserCount": user_count,
     }
+    if params.get("WithPack"):
+        answer["Pack"] = collection.pack
+    return answer
 
 
 def list_collections(service: Service, params: ListCollectionsRequestTypeDef) -> Answer:

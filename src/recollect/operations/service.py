@@ -124,12 +124,16 @@ class Service:
 
     def image_id(self, data: bytes, external_image_id: str | None) -> str:
         """ImageId of a picture: name-based, so that indexing it again finds what is there."""
-        name = f"{self.account}/{hashlib.sha256(data).hexdigest()}/{external_image_id or ''}"
-        return str(uuid.uuid5(IMAGE_IDS, name))
+        return image_id(self.account, hashlib.sha256(data).hexdigest(), external_image_id)
 
     def collection_arn(self, collection_id: str) -> str:
         """Amazon Resource Name of a collection of this account."""
         return f"arn:aws:rekognition:{self.region}:{self.account}:collection/{collection_id}"
+
+
+def image_id(account: str, sha256: str, external_image_id: str | None) -> str:
+    """ImageId of the picture with this digest under this ExternalImageId, in any collection."""
+    return str(uuid.uuid5(IMAGE_IDS, f"{account}/{sha256}/{external_image_id or ''}"))
 
 
 def quality_filter(asked: str | None, default: str, model_version: str) -> str:

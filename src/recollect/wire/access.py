@@ -66,6 +66,7 @@ ADMINISTRATION = {
     "ListAccessKeys": _NONE,
     "PutPolicies": _NONE,
     "ReadAudit": _NONE,
+    "SwapCollections": _NONE,
     "UpdateAccessKey": _NONE,
 }
 """Likewise for our own operations, whose actions are `recollect:Operation`. Who somebody is itself

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from recollect.errors import ResourceAlreadyExistsException, ServiceQuotaExceededException
 from recollect.gallery.postgres.tables import Tables
-from recollect.gallery.rows import ERASED_ROWS_MAX, no_collection
+from recollect.gallery.rows import ERASED_ROWS_MAX, SWAPPED, no_collection
 from recollect.gallery.store import Change, Collection
 
 if TYPE_CHECKING:
@@ -91,6 +91,26 @@ class Collections(Tables):
             sql.run("DELETE FROM collection WHERE key = %s", key)
             sql.run("INSERT INTO doomed VALUES (%s)", key)
             transaction.change = Change(collection, sequence + 1, dropped=True)
+
+        self._write(write)
+
+    def swap_collections(self, first: Collection, second: Collection) -> None:
+        """See Store."""
+
+        def write(transaction: Transaction) -> None:
+            sql = transaction.sql
+            # Always in the same order: two swaps at once must not wait for each other.
+            for collection in sorted((first, second), key=lambda c: c.key):
+                self._locked(sql, collection)
+            # A name is unique at every moment, so one of the two waits under one nobody can have.
+            for collection, name in (
+                (first, SWAPPED),
+                (second, first.collection_id),
+                (first, second.collection_id),
+            ):
+                sql.run(
+                    "UPDATE collection SET collection_id = %s WHERE key = %s", name, collection.key
+                )
 
         self._write(write)
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from recollect.errors import ResourceAlreadyExistsException, ServiceQuotaExceededException
-from recollect.gallery.rows import ERASED_ROWS_MAX, no_collection
+from recollect.gallery.rows import ERASED_ROWS_MAX, SWAPPED, no_collection
 from recollect.gallery.sqlite.tables import Tables, rows_of
 from recollect.gallery.store import Change, Collection
 
@@ -106,6 +106,22 @@ class Collections(Tables):
             return bytes(uid)
 
         self._keyring.destroy(self._free(write), collection.key)
+
+    def swap_collections(self, first: Collection, second: Collection) -> None:
+        """See Store."""
+
+        def write(transaction: Transaction) -> None:
+            # A name is unique at every moment, so one of the two waits under one nobody can have.
+            for collection, name in (
+                (first, SWAPPED),
+                (second, first.collection_id),
+                (first, second.collection_id),
+            ):
+                query = "UPDATE collection SET collection_id = ? WHERE key = ? RETURNING 1"
+                if transaction.sql.row(query, name, collection.key) is None:
+                    raise no_collection(collection)
+
+        self._add(write)
 
     def counts(self, collection: Collection) -> tuple[int, int]:
         """See Store."""
