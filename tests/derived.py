@@ -299,7 +299,7 @@ class Author:
         if shape.name == "Image" and self.random.random() < 0.9:
             wanted = self.random.choices(["Bytes", "S3Object"], [4, 1])
         if shape.name == "S3Object":
-            wanted = list(shape.members)[: self.random.choice((2, 2, 3))]
+            wanted = list(shape.members)[: self.random.choice((1, 2, 2, 2, 3))]
         return {name: self._value(shape.members[name]) for name in wanted}
 
     def _size(self, shape, usual):

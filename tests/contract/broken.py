@@ -14,6 +14,9 @@ COLLECTION = [
 
 IMAGE = [
     ({"Image": {}}, "InvalidParameterException"),
+    ({"Image": {"S3Object": {"Name": "x"}}}, "InvalidParameterException"),
+    ({"Image": {"S3Object": {"Bucket": "photos"}}}, "InvalidParameterException"),
+    ({"Image": {"Bytes": b"x", "S3Object": {}}}, "InvalidParameterException"),
     ({"Image": {"Bytes": b""}}, "ValidationException"),
     ({"Image": {"Bytes": b"GIF89a" * 100}}, "InvalidImageFormatException"),
     ({"Image": {"Bytes": b"x" * 5_242_881}}, "ValidationException"),
