@@ -48,16 +48,20 @@ def _media_types(header: str | None) -> list[str]:
     return [part.partition(";")[0].strip().lower() for part in (header or "").split(",")]
 
 
+BESIDE: dict[int, tuple[tuple[str, str], ...]] = {
+    401: (("www-authenticate", "Bearer"),),
+    405: (("allow", "POST"),),
+    429: (("retry-after", "1"),),
+}
+"""Headers that HTTP wants beside a status."""
+
+
 def failure(dialect: Dialect, error: AnswerError, request_id: str) -> Answer:
     """Write an error."""
     if dialect is Dialect.AWS:
-        body = codec.encode_error(error, request_id)
-        return Answer(error.status, codec.CONTENT_TYPE, body)
-    if dialect is Dialect.PLAIN:
-        headers: tuple[tuple[str, str], ...] = ()
-        if error.web_status == 401:
-            headers = (("www-authenticate", "Bearer"),)
-        elif error.web_status == 429:
-            headers = (("retry-after", "1"),)
-        return Answer(error.web_status, plain.CONTENT_TYPE, plain.encode_error(error), headers)
-    return Answer(error.web_status, "application/xml", f"<{error.code}/>".encode())
+        status, kind, body = error.status, codec.CONTENT_TYPE, codec.encode_error(error, request_id)
+    elif dialect is Dialect.PLAIN:
+        status, kind, body = error.web_status, plain.CONTENT_TYPE, plain.encode_error(error)
+    else:
+        status, kind, body = error.web_status, "application/xml", f"<{error.code}/>".encode()
+    return Answer(status, kind, body, BESIDE.get(status, ()))
