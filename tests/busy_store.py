@@ -4,12 +4,13 @@ Before each write it says what it is about to do, after each answer that it was 
 stdout each.
 """
 
-import contextlib
+import os
 import random
 import signal
 import sys
 import threading
 import time
+import traceback
 import uuid
 from pathlib import Path
 
@@ -78,8 +79,14 @@ def work(store, staff, thread, seed, drops):
 
 
 def until_the_disk_fails(*place):
-    with contextlib.suppress(InternalServerError):
+    """Work; whatever else goes wrong ends the process, which is noticed."""
+    try:
         work(*place)
+    except InternalServerError:
+        return
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def come_and_go(store, number):
