@@ -5,6 +5,7 @@ runs, its stdout a named pipe; it answers with the child's number and, when it h
 """
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -14,6 +15,9 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
+
+
+PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -79,12 +83,19 @@ class Nursery:
         self._folder.cleanup()
 
 
+def die_with_parent():
+    """Leave nobody behind where a run of the tests is killed itself (Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main(module):
+    die_with_parent()
     bears = importlib.import_module(module).main
     for request in sys.stdin:
         pipe, *arguments = json.loads(request)
         pid = os.fork()
         if not pid:
+            die_with_parent()
             os.dup2(os.open(pipe, os.O_WRONLY), sys.stdout.fileno())
             try:
                 bears(*arguments)
