@@ -16,7 +16,6 @@ import tempfile
 import traceback
 from pathlib import Path
 
-
 PR_SET_PDEATHSIG = 1
 
 
