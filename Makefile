@@ -10,7 +10,7 @@ help:
 	@echo "make demo     the main job on a real photograph, through an unmodified boto3"
 	@echo "make serve    set up and serve on http://127.0.0.1:8080, data in ./data"
 	@echo "make test     what CI runs: format, lint, types, arrows, tests"
-	@echo "make browser  the console in Chromium; make torture  the long tests"
+	@echo "make browser  the console in Chromium; make torture  the long tests; make docs  the site"
 
 $(STAMP): requirements-dev.lock pyproject.toml hatch_build.py src/recollect/gallery/_scan.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,6 +49,10 @@ lint: $(STAMP)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mkdocs-material>=9.6'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "open site/index.html"
 
 torture: embedded
 	@$(BIN)/python -m pytest -m slow --timeout 3600
