@@ -12,7 +12,17 @@ import typer
 from rich.console import Console
 
 from recollect import __version__
-from recollect.cli import bench, doctor, intake, keys, master, measure, models, reindexing
+from recollect.cli import (
+    bench,
+    doctor,
+    intake,
+    keys,
+    master,
+    measure,
+    models,
+    reindexing,
+    searching,
+)
 from recollect.cli import data as tending
 from recollect.settings import SettingError, load
 
@@ -28,6 +38,7 @@ keys.key_app.add_typer(master.app, name="master")
 app.add_typer(keys.policy_app, name="policy")
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
+bench.app.command()(searching.search)
 app.command("import")(intake.import_)
 app.command("reindex")(reindexing.reindex)
 app.command("search")(intake.search)

@@ -69,6 +69,11 @@ class Arena:
         """The kernel that runs, and why it is not the compiled one where it is not."""
         return self._kernel.name
 
+    def use_threads(self, threads: int) -> None:
+        """Let each search use so many threads from now on; none may be in progress."""
+        self._scanner.close()
+        self._scanner = Scanner(self._kernel, threads)
+
     def open(self, space: Space, dimension: int, centre: Template | None) -> None:
         """Make a space; `centre` holds for as long as it lives. It must not exist."""
         with self._lock:

@@ -78,6 +78,27 @@ def lines(
     return _drawn(draw)
 
 
+def of_searches(curves: dict[str, tuple[list[float], list[float]]]) -> str:
+    """Median search over the number of faces, both logarithmic; limits are dashed. SVG."""
+
+    def draw(axes: Axes) -> None:
+        for name, (faces, milliseconds) in curves.items():
+            limit = name.startswith("limit")
+            axes.plot(
+                faces,
+                milliseconds,
+                "--" if limit else "-",
+                marker=None if limit else ".",
+                color="0.4" if limit else None,
+                lw=1.0,
+                label=name,
+            )
+        axes.set(xscale="log", yscale="log", xlabel="faces", ylabel="median search, ms")
+        axes.legend(fontsize=6)
+
+    return _drawn(draw)
+
+
 def _det(axes: Axes, evaluations: Sequence[Evaluation]) -> None:
     for evaluation, line in zip(evaluations, LINES, strict=False):
         for number, seen in enumerate(evaluation.comparisons):
