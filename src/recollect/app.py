@@ -8,10 +8,11 @@ import resource
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import msgspec
 import structlog
 from prometheus_client import start_http_server
@@ -28,6 +29,7 @@ from recollect.gallery.gallery import Galleries
 from recollect.gallery.retention import expire
 from recollect.operations import collections, faces, images, search, tags, users
 from recollect.operations.service import Parts, Service
+from recollect.plan import plan
 from recollect.settings import SettingError, models_folder
 from recollect.tracing import tracer
 from recollect.truth import ROOT_POLICY, make_key, open_store
@@ -130,10 +132,13 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         settings: all of them.
         packs: model packs by name; those of the models folder where not given.
     """
-    threads = settings.call_threads or os.cpu_count() or 1
+    planned = plan(settings)
+    # Calls share the processors; each does its own work with one. OpenCV would start as many
+    # threads as there are for every little picture, which costs 4 ms a call in waking them.
+    cv2.setNumThreads(1)
     with ExitStack() as opened:
         decoder = Decoder(
-            settings.decode_children or threads,
+            planned.decode_children,
             settings.decode_cpu_s,
             settings.decode_memory_bytes,
             limits=PictureLimits(pixels_max=settings.pixels_max, scans_max=settings.scans_max),
@@ -144,7 +149,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         _make_root_key(settings, store)
 
         packs = packs or load_packs(settings)
-        arena = Arena(threads=settings.search_threads, kernel=settings.search_kernel)
+        arena = Arena(threads=planned.search_threads, kernel=settings.search_kernel)
         opened.callback(arena.close)
         galleries = Galleries(
             store,
@@ -154,7 +159,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             bytes_max=settings.memory_budget_bytes,
         )
         galleries.load()
-        buckets = _buckets(settings, reads_max=max(1, threads - 1))
+        buckets = _buckets(settings, reads_max=max(1, planned.call_threads - 1))
         opened.callback(buckets.close)
         parts = Parts(
             store=store,
@@ -174,7 +179,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             body_deadline_s=settings.body_deadline_s,
             idle_deadline_s=settings.idle_deadline_s,
             drain_deadline_s=settings.drain_deadline_s,
-            call_threads=threads,
+            call_threads=planned.call_threads,
             call_queue_max=settings.call_queue_max,
             call_wait_max_s=settings.call_wait_max_s,
             call_last_wait_max_s=settings.call_last_wait_max_s,
@@ -196,9 +201,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             packs={name: pack.version for name, pack in packs.items()},
             default_pack=parts.default_pack,
             search_kernel=arena.kernel,
-            call_threads=threads,
-            model_threads=settings.model_threads,
-            search_threads=settings.search_threads,
+            plan=asdict(planned),
         )
         return Server(settings, store, galleries, packs, asgi, endpoint, limits, opened.pop_all())
 

@@ -67,7 +67,7 @@ class Settings:
         "", "OpenTelemetry collector that spans go to, as http://host:4318; needs recollect[otel]"
     )
 
-    call_threads: int = setting(0, "Calls in work at once; 0 for one a core")
+    call_threads: int = setting(0, "Calls in work at once; 0 for one a processor")
     call_queue_max: int = setting(512, "Calls waiting for a thread before refusal")
     call_wait_max_s: float = setting(0.5, "Expected wait above which a call is refused, in seconds")
     call_last_wait_max_s: float = setting(
@@ -93,7 +93,7 @@ class Settings:
     )
     search_kernel: str = setting("auto", "Scan kernel: auto, native, numkong or numpy")
     search_side_px: int = setting(1280, "Longer side to which a probe picture may be reduced")
-    decode_children: int = setting(0, "Processes that decode pictures; 0 for one a core")
+    decode_children: int = setting(0, "Processes that decode pictures; 0 for half the calls")
     decode_cpu_s: float = setting(5.0, "CPU time one picture may take to decode, in seconds")
     decode_memory_bytes: int = setting(1 << 30, "Memory one decoding process may take")
     pixels_max: int = setting(64_000_000, "Pixels of one picture")

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from recollect.plan import plan
 from recollect.settings import Settings, load, models_folder
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def doctor(
     raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
 
 
-def _machine(_: Settings) -> str:
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {sys.version.split()[0]}"
+def _machine(settings: Settings) -> str:
+    return f"{platform.machine()}, Python {sys.version.split()[0]}; {plan(settings)}"
 
 
 def _kernel(_: Settings) -> str:

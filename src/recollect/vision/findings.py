@@ -113,17 +113,19 @@ def suppress(
         Rows kept, by falling score, ties by row.
     """
     order = np.argsort(-scores, kind="stable")
-    areas = np.prod((boxes[:, 2:] - boxes[:, :2]).clip(0), axis=1)
+    low, high = boxes[order, :2].T, boxes[order, 2:].T  # Rows of x and of y.
+    width, height = np.maximum(high - low, 0)
+    areas = width * height
     kept: list[int] = []
     while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(int(best))
-        low = np.maximum(boxes[best, :2], boxes[rest, :2])
-        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
-        common = np.prod((high - low).clip(0), axis=1)
+        kept.append(int(order[0]))
+        sides = np.minimum(high[:, :1], high[:, 1:]) - np.maximum(low[:, :1], low[:, 1:])
+        width, height = np.maximum(sides, 0)
+        common = width * height
         if share == "union":
-            whole = areas[best] + areas[rest] - common
+            whole = areas[0] + areas[1:] - common
         else:
-            whole = np.minimum(areas[best], areas[rest])
-        order = rest[common <= overlap_max * whole]
+            whole = np.minimum(areas[0], areas[1:])
+        left = np.flatnonzero(common <= overlap_max * whole) + 1
+        order, areas, low, high = order[left], areas[left], low[:, left], high[:, left]
     return np.array(kept, np.intp)

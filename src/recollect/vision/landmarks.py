@@ -95,7 +95,8 @@ class RegressionTrees:
         Returns:
             Shape (count, 2), whole pixels of the patch.
         """
-        grey = (patch.astype(np.uint16).sum(axis=2) // 3).astype(np.float32)
+        red, green, blue = patch.astype(np.uint16).transpose(2, 0, 1)
+        grey = ((red + green + blue) // 3).astype(np.float32)
         left, top, right, bottom = box_px
         size = np.array([right - left, bottom - top], np.float32)
         corner = np.array([left, top], np.float32)
@@ -109,15 +110,16 @@ class RegressionTrees:
 
     def _fall(self, level: int, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Let the features fall through all trees of a level at once; the leaves they reach."""
-        pixels, thresholds = self.pixels[level], self.thresholds[level]
-        trees = np.arange(len(thresholds))
-        node = np.zeros(len(thresholds), np.intp)
-        splits = thresholds.shape[1]
+        pixels, thresholds = self.pixels[level].reshape(-1, 2), self.thresholds[level].ravel()
+        trees, splits = self.thresholds[level].shape
+        tree = np.arange(trees)
+        node = np.zeros(trees, np.intp)
         for _ in range((splits + 1).bit_length() - 1):
-            pair = pixels[trees, node]
-            first = values[pair[:, 0]] - values[pair[:, 1]] > thresholds[trees, node]
-            node = 2 * node + 2 - first
-        return np.asarray(self.leaves[level][trees, node - splits])
+            split = tree * splits + node
+            first, second = values.take(pixels.take(split, axis=0)).T
+            node = 2 * node + 2 - (first - second > thresholds.take(split))
+        leaves = self.leaves[level].reshape(trees * (splits + 1), -1)
+        return np.asarray(leaves.take(tree * (splits + 1) + node - splits, axis=0))
 
 
 def _pixels(grey: npt.NDArray[np.float32], at: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
