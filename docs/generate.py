@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING
 from recollect import errors, settings
 from recollect.administration import Administration
 from recollect.app import OPERATIONS
+from recollect.cli.models import GALLERIES, SHOWN, spelt
+from recollect.vision.manifest import parse
+from recollect.vision.packs import catalogue, default
+from recollect.vision.similarity import rate_at
 from recollect.wire.access import ADMINISTRATION, RESOURCES
 from recollect.wire.model import every_operation, plain_operations, rekognition
 
 if TYPE_CHECKING:
     from recollect.wire.model import Shape
 
+SHARED = ("pnet.onnx", "rnet.onnx", "onet.onnx", "landmarks.npz")
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- operations: generated -->", "<!-- end of operations -->"
+MEANING = "<!-- meaning: generated -->", "<!-- end of meaning -->"
 MADE = "<!-- Written by docs/generate.py from the code; change the code instead. -->\n"
 
 
@@ -32,6 +38,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "docs" / "operations.md": operations_page(),
         ROOT / "docs" / "settings.md": settings_page(),
+        ROOT / "docs" / "accuracy.md": accuracy_page(),
         ROOT / "README.md": f"{before}{BEGIN}\n{operations_table()}{END}{after}",
     }
 
@@ -79,6 +86,31 @@ def operations_page() -> str:
         for name, kind in _errors()
     ]
     return "\n".join(lines) + "\n"
+
+
+def accuracy_page() -> str:
+    """The page on accuracy with what each measured pack's Similarity means, from its manifest."""
+    page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    before, _, rest = page.partition(MEANING[0])
+    _, _, after = rest.partition(MEANING[1])
+    named = dict.fromkeys(SHARED, "0" * 64)
+    manifests = [parse(default.manifest_text(named | {"resnet.onnx": "0" * 64}))]
+    manifests += [parse(catalogue.manifest_text(name, named)) for name in catalogue.CATALOGUE]
+    rows = [
+        "| pack, Similarity | false match rate | " + " | ".join(f"N = {n:,}" for n in GALLERIES)
+    ]
+    rows[0] += " |"
+    rows.append("| --- | --- |" + " --- |" * len(GALLERIES))
+    for manifest in manifests:
+        if not manifest.false_match_rates:
+            rows.append(f"| `{manifest.name}` | not measured |" + " |" * len(GALLERIES))
+            continue
+        for similarity in SHOWN:
+            rate = rate_at(manifest.false_match_rates, similarity)
+            expected = " | ".join(spelt(rate * n) for n in GALLERIES)
+            rows.append(f"| `{manifest.name}`, {similarity:g} | {rate:.1e} | {expected} |")
+    table = "\n".join(rows)
+    return f"{before}{MEANING[0]}\n{table}\n{MEANING[1]}{after}"
 
 
 def _operation(heading: str, name: str, about: str) -> list[str]:

@@ -12,12 +12,23 @@ import time
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from contract.test_command_line import recollect
 from contract.test_two_packs import WiderPack
+from recollect.cli import main
 from toys import ToyPack, picture
 
 STORES = ("sqlite",)
+
+
+def recollect(*arguments, code=0):
+    """The command, run in this process: what it printed, or what it refused with."""
+    done = CliRunner().invoke(main.app, [*map(str, arguments)])
+    if code:
+        assert done.exception is not None
+        return str(done.exception)
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 class SlowPack(WiderPack):
@@ -81,7 +92,8 @@ def enrolled(server, folder, name, count, seed=1):
     data = server.server.settings.data
     recollect(
         "import", folder, "--collection", name, "--user-from", "folder", "--data", data,
-        "--external-id", "{stem}", "--threads", 2, cwd=folder.parent,
+        "--external-id", "{stem}", "--threads", 2, "--journal", folder.parent / "import.jsonl",
+        "--json",
     )  # fmt: skip
     client.create_user(CollectionId=name, UserId="nobody-yet")
     gone = client.list_faces(CollectionId=name, MaxResults=3)["Faces"][-1]
@@ -95,23 +107,18 @@ def enrolled(server, folder, name, count, seed=1):
 
 def reindex(server, folder, name, *more, code=0):
     return recollect(
-        "reindex", name, "--pack", "wide", "--from", folder, "--json", *more, code=code,
-        cwd=folder.parent, data=str(server.server.settings.data),
+        "reindex", name, "--pack", "wide", "--from", folder, "--json", *more,
+        "--data", server.server.settings.data, "--journal", folder.parent / "reindex.jsonl",
+        code=code,
     )  # fmt: skip
 
 
-@pytest.fixture
-def at(both):
-    """The options that name this server."""
-    return ("--data", both.server.settings.data)
-
-
-def test_everything_is_kept_and_callers_find_the_new_pack_under_the_old_name(both, at, tmp_path):
+def test_everything_is_kept_and_callers_find_the_new_pack_under_the_old_name(both, tmp_path):
     folder = tmp_path / "pictures"
     client = enrolled(both, folder, "club", 30)
     before = contents(client, "club")
 
-    told = json.loads(reindex(both, folder, "club", *at, "--report", tmp_path / "report.json"))
+    told = json.loads(reindex(both, folder, "club", "--report", tmp_path / "report.json"))
 
     assert contents(client, "club") == before
     assert client.describe_collection(CollectionId="club")["FaceModelVersion"] == "5.0"
@@ -129,33 +136,33 @@ def test_everything_is_kept_and_callers_find_the_new_pack_under_the_old_name(bot
     )
     assert answer["FaceModelVersion"] == "5.0"
 
-    refusal = reindex(both, folder, "club", *at, "--delete-old")
+    refusal = reindex(both, folder, "club", "--delete-old")
     assert json.loads(refusal)["switched"]
     assert "club.wide" not in client.list_collections()["CollectionIds"]
-    assert "has the pack wide already" in reindex(both, folder, "club", *at, code=2)
+    assert "has the pack wide already" in reindex(both, folder, "club", code=1)
 
 
-def test_faces_whose_pictures_are_gone_stop_the_switch(both, at, tmp_path):
+def test_faces_whose_pictures_are_gone_stop_the_switch(both, tmp_path):
     folder = tmp_path / "pictures"
     client = enrolled(both, folder, "thin", 8)
     before = contents(client, "thin")
     (folder / "team1" / "0001.png").unlink()
 
-    refusal = reindex(both, folder, "thin", *at, code=2)
+    refusal = reindex(both, folder, "thin", code=1)
 
     assert "2 faces of thin were not found again" in refusal
     assert contents(client, "thin") == before
     assert client.describe_collection(CollectionId="thin")["FaceModelVersion"] == "4.0"
 
-    told = json.loads(reindex(both, folder, "thin", *at, "--drop-missing"))
+    told = json.loads(reindex(both, folder, "thin", "--drop-missing"))
     assert (told["switched"], told["missing"]) == (True, 2)
     assert len(contents(client, "thin")["faces"]) == len(before["faces"]) - 2
 
 
-def test_what_happens_to_the_old_one_meanwhile_happens_to_the_new_one(both, at, tmp_path):
+def test_what_happens_to_the_old_one_meanwhile_happens_to_the_new_one(both, tmp_path):
     folder = tmp_path / "pictures"
     client = enrolled(both, folder, "busy", 8)
-    told = json.loads(reindex(both, folder, "busy", *at, "--no-switch"))
+    told = json.loads(reindex(both, folder, "busy", "--no-switch"))
     assert not told["switched"]
     assert client.describe_collection(CollectionId="busy")["FaceModelVersion"] == "4.0"
 
@@ -185,16 +192,26 @@ def test_what_happens_to_the_old_one_meanwhile_happens_to_the_new_one(both, at, 
     client.tag_resource(ResourceArn=arn, Tags={"new": "1"})
     before = contents(client, "busy")
 
-    reindex(both, folder, "busy", *at)
+    reindex(both, folder, "busy")
 
     assert contents(client, "busy") == before
 
 
-def test_a_pack_that_the_server_does_not_have_makes_nothing(both, at, tmp_path):
+def test_a_pack_that_the_server_does_not_have_makes_nothing(both, tmp_path):
     folder = tmp_path / "pictures"
     client = enrolled(both, folder, "plain", 2)
     refusal = recollect(
-        "reindex", "plain", "--pack", "absent", "--from", folder, *at, code=1, cwd=tmp_path
+        "reindex",
+        "plain",
+        "--pack",
+        "absent",
+        "--from",
+        folder,
+        "--data",
+        both.server.settings.data,
+        "--journal",
+        tmp_path / "j",
+        code=1,
     )
     assert "there are: toy, wide" in refusal
     assert "plain.absent" not in client.list_collections()["CollectionIds"]

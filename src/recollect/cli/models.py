@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,15 +18,24 @@ from recollect.settings import load, models_folder
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from recollect.vision.manifest import Manifest
+    import numpy as np
+    import numpy.typing as npt
 
-app = typer.Typer(help="Model packs: set up, list, show, pull, verify, use.", no_args_is_help=True)
+    from recollect.measure.calibration import Worth
+    from recollect.measure.data import Picture
+    from recollect.vision.manifest import Manifest
+    from recollect.vision.pack import Pack
+
+app = typer.Typer(
+    help="Model packs: set up, list, show, pull, verify, use, calibrate.", no_args_is_help=True
+)
 
 out = Console()
 err = Console(stderr=True)
 
 RECOMMENDED = "mobilefacenet"
 SETUP_TIMEOUT_S = 5.0
+SHOWN = (80.0, 90.0, 99.0)
 GALLERIES = (1_000, 100_000, 10_000_000)
 """Gallery sizes for which the meaning of a Similarity is spelt out."""
 
@@ -103,6 +114,8 @@ def list_packs(as_json: JsonOption = False) -> None:
 @app.command()
 def show(name: NameArgument, as_json: JsonOption = False) -> None:
     """Show a pack's files, licences, notice, and what its Similarity means."""
+    from recollect.vision.similarity import rate_at
+
     manifest = _manifest(name)
     facts: dict[str, Any] = {
         "name": manifest.name,
@@ -142,9 +155,11 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
         *(f"in {n:,} people" for n in GALLERIES),
         title="False candidates to expect of one search, in a gallery of N strangers",
     )
-    for similarity, rate in manifest.false_match_rates:
-        meaning.add_row(f"{similarity:g}", f"{rate:g}", *(f"{rate * n:,.3g}" for n in GALLERIES))
     if manifest.false_match_rates:
+        for similarity in SHOWN:
+            rate = rate_at(manifest.false_match_rates, similarity)
+            expected = (spelt(rate * n) for n in GALLERIES)
+            meaning.add_row(f"{similarity:g}", f"{rate:.1e}", *expected)
         out.print(meaning)
         out.print(f"Measured on {manifest.measured_on}.")
     else:
@@ -213,6 +228,127 @@ def verify(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]..."
     for name in names or [manifest.name for manifest in _installed()]:
         load_pack(models_folder(load({})) / name)
         out.print(f"{name}: every file is the one pinned, and the net gives its known answer")
+
+
+@app.command(epilog="Example: recollect models calibrate mobilefacenet ./labelled --set lfw")
+def calibrate(
+    name: NameArgument,
+    folder: Annotated[Path, typer.Argument(help="Labelled photographs, as for `evaluate`")],
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="Only this set of manifest.csv; repeatable")
+    ] = None,
+    splits: Annotated[int, typer.Option(min=1, max=1000, help="Halvings of the people")] = 10,
+    resamples: Annotated[int, typer.Option(min=2, max=10_000, help="Draws of people")] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of halvings and draws")] = 7,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what a pack's Similarity is worth, and read a scale off pictures of your own.
+
+    Prints false match rates at 80, 90 and 99: of the pack's own scale, and of scales read off one
+    half of the people and measured on the other; then the manifest's [similarity] for all of them.
+    """
+    import numpy as np
+
+    from recollect.cli.keys import CommandError
+    from recollect.measure import calibration, data
+    from recollect.vision.pack import load as load_pack
+
+    _manifest(name)
+    pack = load_pack(models_folder(load({})) / name)
+    try:
+        asked = data.read(folder).sets
+        if unknown := set(sets or ()) - asked.keys():
+            raise CommandError(f"{folder} has no set {unknown.pop()!r}, only {', '.join(asked)}")
+        chosen = [p for s, pictures in asked.items() if not sets or s in sets for p in pictures]
+        templates, found = _templates(pack, chosen)
+        _, people = np.unique([p.identity for p in found], return_inverse=True)
+        seen = calibration.pairs(templates, people)
+        own = calibration.worth(
+            seen.strangers, pack.manifest.scale, pack.false_match_rates or [(0, 1)]
+        )
+        ranges = [
+            calibration.interval(
+                templates, people, pack.score(w.similarity), resamples=resamples, seed=seed
+            )
+            for w in own
+        ]
+        unseen = calibration.held_out(templates, people, splits=splits, seed=seed)
+        scale = calibration.fitted(seen)
+    except (data.DataError, calibration.TooLittleData) as problem:
+        raise CommandError(str(problem)) from None
+    facts = {
+        "pack": name,
+        "pictures": len(chosen),
+        "faces": len(found),
+        "people": len(set(people)),
+        "strangers": len(seen.strangers),
+        "same": len(seen.same),
+        "seed": seed,
+        "own_scale": [
+            asdict(w) | {"low": low, "high": high}
+            for w, (low, high) in zip(own, ranges, strict=True)
+        ],
+        "held_out": [asdict(w) for w in unseen],
+        "anchors": scale.anchors,
+        "false_match_rates": scale.rates,
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    out.print(
+        f"{name}: {len(found):,} faces of {facts['people']:,} people, {len(seen.strangers):,} "
+        f"pairs of strangers, {len(seen.same):,} of one person; seed {seed}",
+        highlight=False,
+    )
+    table = Table("", "Similarity", "stands for FMR", "measured", "95 %", "pairs", "factor")
+    for w, (low, high) in zip(own, ranges, strict=True):
+        table.add_row("its own scale", *_worth(w, f"{low:.1e} to {high:.1e}"))
+    for w in unseen:
+        table.add_row(f"read off half, {splits} times", *_worth(w, ""))
+    out.print(table)
+    print("\n[similarity]\nanchors = [")
+    for score, similarity in scale.anchors:
+        print(f"  [{score:.4f}, {similarity:g}],")
+    print("]\nfalse_match_rates = [")
+    for similarity, rate in scale.rates:
+        print(f"  [{similarity:g}, {rate:g}],")
+    print("]")
+
+
+def spelt(expected: float) -> str:
+    """A mean number of false candidates, to two digits."""
+    return f"{expected:,.0f}" if expected >= 10 else f"{expected:.2g}"
+
+
+def _worth(w: Worth, interval: str) -> list[str]:
+    return [
+        f"{w.similarity:g}", f"{w.nominal:.1e}", f"{w.measured:.1e}", interval,
+        f"{w.pairs:,} of {w.of:,}", f"{w.factor:.2f}",
+    ]  # fmt: skip
+
+
+def _templates(
+    pack: Pack, pictures: list[Picture]
+) -> tuple[npt.NDArray[np.float32], list[Picture]]:
+    """Template of the largest face of each picture that has one, and those pictures."""
+    from contextlib import closing
+
+    import numpy as np
+    from rich.progress import track
+
+    from recollect.vision.image import Decoder
+
+    settings = load({})
+    rows, found = [], []
+    with closing(Decoder(1, settings.decode_cpu_s, settings.decode_memory_bytes)) as decoder:
+        for picture in track(pictures, "Looking at pictures", console=err, transient=True):
+            pixels = decoder.decode(picture.read(), long_side_max=settings.search_side_px).pixels
+            face = pack.largest_face(pixels, "NONE")
+            if face is not None:
+                assert face.template is not None
+                rows.append(face.template)
+                found.append(picture)
+    return np.array(rows, np.float32).reshape(-1, pack.dimension), found
 
 
 @app.command(epilog="Example: recollect models use mobilefacenet")

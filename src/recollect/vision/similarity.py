@@ -53,3 +53,15 @@ class SimilarityScale:
         while score < 1 and self.similarity(score) < similarity:
             score = math.nextafter(score, 2.0)
         return score
+
+
+def rate_at(rates: Sequence[tuple[float, float]], similarity: float) -> float:
+    """The false match rate at a similarity: between two measured ones by the logarithm.
+
+    Args:
+        rates: similarity and false match rate, rising and falling; at least one. Beyond its ends
+            the first and the last rate count.
+        similarity: 0..100.
+    """
+    similarities, logarithms = zip(*((at, math.log(rate)) for at, rate in rates), strict=True)
+    return math.exp(float(np.interp(similarity, similarities, logarithms)))
