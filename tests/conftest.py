@@ -11,11 +11,11 @@ import boto3
 import pytest
 from botocore.config import Config
 
+import drawings
 import postgres_server
 from recollect import app, truth
 from recollect.settings import Settings
 from recollect.wire.serve import Server
-from toys import ToyPack
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -74,6 +74,14 @@ class Running:
         self.server.close()
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--pack",
+        default="toy",
+        help="model pack under the contract tests: toy, drawn, or the name of an installed one",
+    )
+
+
 STORES = ("sqlite", pytest.param("postgres", marks=pytest.mark.slow))
 """What the contract tests run on; a module that says `STORES` itself has more in the fast run."""
 
@@ -91,6 +99,9 @@ def pytest_generate_tests(metafunc):
 def serve(request, tmp_path_factory):
     """Start a server with the given settings changed; it is closed at the end of the session."""
     running = []
+    usual = drawings.packs(
+        request.config.getoption("--pack"), tmp_path_factory.mktemp("models"), SHARED
+    )
     on_postgres = getattr(request, "param", "sqlite") == "postgres"
 
     def start(packs=None, **changes):
@@ -106,7 +117,7 @@ def serve(request, tmp_path_factory):
             ),
             **changes,
         )
-        running.append(Running(settings, packs or {"toy": ToyPack()}))
+        running.append(Running(settings, packs or usual))
         return running[-1]
 
     yield start

@@ -137,7 +137,9 @@ class Search:
             return found
         small, scale = _reduced(image)
         found = self._bordered(small)
-        found = found if len(found) else self._bordered(_lit(small))
+        exponent = _exponent(small)
+        if not len(found) and exponent < 1:
+            found = self._bordered(_lit(small, exponent))
         return found.moved(scale, (scale - 1) / 2, (scale - 1) / 2)
 
     def _at_other_turns(self, image: Image) -> Findings:
@@ -212,9 +214,13 @@ def _overlap(found: Findings, face: Findings) -> npt.NDArray[np.float64]:
     return np.asarray(common / (areas[0] + areas[1] - common), np.float64)
 
 
-def _lit(image: Image) -> Image:
-    """Lift the median brightness to GAMMA_TARGET; a bright picture stays as it is."""
+def _exponent(image: Image) -> float:
+    """The gamma that lifts the median brightness to GAMMA_TARGET; 1 where it is there already."""
     median = float(np.median(image)) / 255
     exponent = np.log(GAMMA_TARGET) / np.log(np.clip(median, 1e-3, 0.999))
-    table = (np.arange(256) / 255) ** np.clip(exponent, GAMMA_MIN, 1.0) * 255
+    return float(np.clip(exponent, GAMMA_MIN, 1.0))
+
+
+def _lit(image: Image, exponent: float) -> Image:
+    table = (np.arange(256) / 255) ** exponent * 255
     return np.asarray(cv2.LUT(image, table.round().astype(np.uint8)), np.uint8)

@@ -244,9 +244,11 @@ def test_a_dark_picture_is_lit_before_it_is_given_up():
     assert inside.shape == dark.shape
     assert np.median(inside) > 4 * np.median(dark)
     np.testing.assert_array_equal(np.argsort(np.unique(dark)), np.argsort(np.unique(inside)))
-    bright = np.full((60, 80, 3), 200, np.uint8)
-    search(Eye()).largest(bright)
-    np.testing.assert_array_equal(seen[-1], seen[-2])
+    # A bright one would be looked at twice the same way: once is enough.
+    looks = len(seen)
+    seen.clear()
+    search(Eye()).largest(np.full((60, 80, 3), 200, np.uint8))
+    assert len(seen) == looks - 1
 
 
 def test_half_a_face_at_the_border_counts_by_what_is_seen_of_it():
