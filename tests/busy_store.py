@@ -16,6 +16,7 @@ from pathlib import Path
 
 from enrolments import ACCOUNT, MASTER_KEY, collection, enrolment, face_id
 from recollect.errors import InternalServerError
+from recollect.gallery.crypt import Damaged
 from recollect.gallery.sqlite import SQLiteStore, database
 from recollect.gallery.sqlite.commit import GroupCommit, Transaction
 from recollect.gallery.sqlite.database import Sql
@@ -82,8 +83,8 @@ def until_the_disk_fails(*place):
     """Work; whatever else goes wrong ends the process, which is noticed."""
     try:
         work(*place)
-    except InternalServerError:
-        return
+    except (InternalServerError, Damaged):
+        return  # It is gone, or what is read from it is not what was written.
     except BaseException:
         traceback.print_exc()
         os._exit(1)

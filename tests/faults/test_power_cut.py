@@ -21,26 +21,32 @@ SHUTDOWN = 0x8004587D
 """The ioctl that ends a file system; ext4 and xfs share it."""
 WITHOUT_LOG = struct.pack("I", 2)
 MIB = 1 << 20
+QUIET = {"capture_output": True, "text": True}
 
 
 class Disk:
     """A file system of one's own, in a file of this one."""
 
     def __init__(self, kind, folder):
-        self.folder = folder / "mount"
+        self.kind, self.folder, self._image = kind, folder / "mount", folder / "image"
         self.folder.mkdir()
-        image = folder / "image"
-        with image.open("wb") as file:
+        with self._image.open("wb") as file:
             file.truncate(320 * MIB)
-        quiet = {"ext4": ["-q", "-F"], "xfs": ["-q", "-f"]}[kind]
-        subprocess.run([f"mkfs.{kind}", *quiet, str(image)], check=True)
-        self._mount = ["mount", "-t", kind, "-o", "loop", str(image), str(self.folder)]
+        forced = {"ext4": "-F", "xfs": "-f"}[kind]
+        subprocess.run([f"mkfs.{kind}", "-q", forced, str(self._image)], check=True)
 
     def mount(self):
-        return subprocess.run(self._mount, capture_output=True).returncode == 0
+        # A device of its own each time: another namespace of mounts may still hold the one that
+        # was cut off, and the same device would be the same dead file system.
+        made = subprocess.run(["losetup", "--find", "--show", str(self._image)], **QUIET)
+        self._device = made.stdout.strip()
+        options = {"ext4": "rw", "xfs": "nouuid"}[self.kind]
+        mount = ["mount", "-t", self.kind, "-o", options, self._device, str(self.folder)]
+        return not made.returncode and subprocess.run(mount, **QUIET).returncode == 0
 
     def unmount(self):
         subprocess.run(["umount", str(self.folder)], check=True)
+        subprocess.run(["losetup", "--detach", self._device], check=True)
 
     def cut(self):
         """From now on nothing reaches it, as without power."""
