@@ -55,7 +55,8 @@ docs: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "open site/index.html"
 
 torture: embedded
-	@$(BIN)/python -m pytest -m slow --timeout 3600
+	@$(BIN)/python -m pytest -m "slow or control" --timeout 3600 --ignore tests/browser
+	@$(BIN)/python -m pytest -m slow --timeout 3600 tests/browser
 
 lock:
 	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra dev --no-emit-package recollect pyproject.toml -o requirements-dev.lock

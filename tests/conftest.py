@@ -1,12 +1,15 @@
-"""A real server on the loopback, with a toy pack, and an unmodified boto3 in front of it."""
+"""A real server with a toy pack behind an unmodified boto3; the table of what long tests showed."""
 
 import contextlib
 import json
+import os
+import platform
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import boto3
 import pytest
 from botocore.config import Config
@@ -145,3 +148,30 @@ def collection(rekognition, request):
     yield name
     with contextlib.suppress(rekognition.exceptions.ResourceNotFoundException):
         rekognition.delete_collection(CollectionId=name)
+
+
+@pytest.fixture
+def figure(record_property):
+    """Note a row of the table at the end: what was done to it, how often, what came of it."""
+    return lambda attack, rounds, result: record_property("figure", (attack, f"{rounds:,}", result))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the figures of a run of long tests, whoever of several processes found them."""
+    if not terminalreporter.config.option.markexpr.startswith("slow"):
+        return
+    rows = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == "figure"
+    ]
+    rows = [("attack", "rounds", "result"), *rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    terminalreporter.section("what it withstood")
+    terminalreporter.line(
+        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, SQLite {apsw.sqlite_lib_version()}"
+    )
+    for attack, rounds, result in rows:
+        terminalreporter.line(f"{attack:{widths[0]}}  {rounds:>{widths[1]}}  {result}")

@@ -99,11 +99,13 @@ def test_nothing_acknowledged_is_lost_before_any_write(tmp_path, scripts, figure
     )
 
 
-def test_the_harness_catches_an_answer_before_the_commit(tmp_path, scripts):
+@pytest.mark.control
+def test_the_harness_catches_an_answer_before_the_commit(tmp_path, scripts, figure):
     """A positive control: what was acknowledged before it was written is missed."""
     for number in itertools.count(20, 20):
         folder = tmp_path / str(number)
         acknowledged, killed = killed_before(scripts, folder, "pwrite64", number, "hasty")
         assert killed, "nothing was lost by a store that answers too soon"
         if left_behind(folder) not in STATES[acknowledged : acknowledged + 2]:
+            figure("the same with an answer before the write", number // 20, "lost, as it must be")
             return

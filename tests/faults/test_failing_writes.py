@@ -122,6 +122,7 @@ def test_a_disk_that_fails_at_the_start_is_a_clear_refusal(tmp_path, disk, step)
         sqlite_store(tmp_path / str(number)).close()
 
 
+@pytest.mark.control
 def test_the_harness_catches_an_answer_before_the_commit(tmp_path, disk, monkeypatch):
     """A positive control: a store that does not commit loses what it acknowledged."""
     from recollect.gallery.sqlite.commit import GroupCommit

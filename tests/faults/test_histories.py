@@ -219,6 +219,7 @@ def test_every_history_of_a_hundred_clients_is_linearizable(
     )
 
 
+@pytest.mark.control
 def test_an_index_that_follows_late_is_found(tmp_path, engines, figure):
     """A positive control: an engine that answers a moment before its index has followed."""
     run = recorded(engines, tmp_path, 1_000, 10_000, "stale", hot_share=1.0)

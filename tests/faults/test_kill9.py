@@ -44,12 +44,16 @@ def test_nothing_acknowledged_is_lost_and_nothing_deleted_comes_back(
     )
 
 
-def test_the_harness_catches_an_answer_before_the_commit(tmp_path, writers):
+@pytest.mark.control
+def test_the_harness_catches_an_answer_before_the_commit(tmp_path, writers, figure):
     """A positive control: a store that commits later loses acknowledged faces."""
     chance, said = random.Random(SEED), Said()
     for number in range(5):
         said.take(run_and_end(writers, Child.kill, tmp_path, number, chance, "hasty"))
         with contextlib.closing(sqlite_store(tmp_path)) as store:
             if said.lost(all_faces(store, store.collection(ACCOUNT, "staff"))):
+                figure(
+                    "the same with an answer before the commit", number + 1, "lost, as it must be"
+                )
                 return
     pytest.fail("nothing was lost by a store that does not commit")
