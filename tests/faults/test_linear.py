@@ -1,5 +1,7 @@
 """The checker of histories finds what is wrong, and nothing else."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -145,7 +147,22 @@ def histories(draw):
     return calls
 
 
-@settings(max_examples=400, deadline=None)
-@given(histories())
-def test_it_agrees_with_trying_every_order(calls):
-    assert (impossible(calls) is None) == brute_force(calls)
+@pytest.mark.timeout(600)  # For the slow ones.
+@pytest.mark.parametrize("examples", [400, pytest.param(5_000, marks=pytest.mark.slow)])
+def test_it_agrees_with_trying_every_order(figure, examples):
+    outcomes = Counter()
+
+    @settings(max_examples=examples, deadline=None)
+    @given(histories())
+    def agrees(calls):
+        possible = brute_force(calls)
+        outcomes[possible] += 1
+        assert (impossible(calls) is None) == possible
+
+    agrees()
+    assert min(outcomes[True], outcomes[False]) > examples // 10
+    figure(
+        "the checker of histories against every order",
+        outcomes.total(),
+        f"agrees; {outcomes[False]:,} of them impossible",
+    )
