@@ -44,6 +44,9 @@ LINGER_S = 5.0
 take the answer away before it is read."""
 CROWDED_HEADER_S = 2.0
 """How long a connection beyond the bound may take to say what it wants, to be told no."""
+UNREAD_BYTES_MAX = 1 << 20
+"""Bytes of a body that may wait to be taken by the application. It takes them in the same round of
+the loop; uvicorn's bound of 64 KiB would pause and resume the socket at every piece."""
 STUCK_S = 30.0
 """How long a client may take nothing of an answer that does not fit the buffers."""
 STOPPING_S = 2.0
@@ -222,7 +225,12 @@ class Connection(HttpToolsProtocol):
         before = self._body_bytes // self.limits.body_rate_min_bytes_s
         self._body_bytes += len(body)
         self._deadline_s += self._body_bytes // self.limits.body_rate_min_bytes_s - before
-        super().on_body(body)
+        if self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > UNREAD_BYTES_MAX:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Wait for the application, however long it takes."""
