@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("recollect")
 console = Console(stderr=True)
 
+PR_SET_DUMPABLE = 4
 RETENTION_TAG = "recollect:retention-days"
 RETENTION_EVERY_S = 60.0
 
@@ -478,5 +481,8 @@ def _retention(store: Store) -> threading.Event:
 
 
 def _dump_no_core() -> None:
-    """Keep templates and keys out of core dumps."""
+    """Keep templates and keys out of core dumps, and out of reach of other processes' debuggers."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A kernel that pipes its dumps to a program does not ask for the limit.
+    if sys.platform == "linux" and ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        log.warning("core dumps could not be forbidden by prctl")

@@ -7,7 +7,7 @@ import errno
 import platform
 import struct
 
-PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
+PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 4, 38, 22
 SECCOMP_MODE_FILTER = 2
 
 LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
@@ -69,7 +69,8 @@ def enter() -> bool:
     filter_ = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
-    if prctl(PR_SET_NO_NEW_PRIVS, 1, None, 0, 0) != 0:
+    # Pictures come into no core dump, whatever the kernel does with its dumps.
+    if prctl(PR_SET_DUMPABLE, 0, None, 0, 0) != 0 or prctl(PR_SET_NO_NEW_PRIVS, 1, None, 0, 0) != 0:
         return False
     return bool(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter_, 0, 0) == 0)
 
