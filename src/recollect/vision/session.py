@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+# Since 1.29 ONNX Runtime tells its makers of every net that is loaded, unless this stands in the
+# environment before it is imported; its function disable_telemetry_events comes too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
 if TYPE_CHECKING:
