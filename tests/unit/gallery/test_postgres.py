@@ -389,30 +389,32 @@ def test_another_master_key_is_refused(url):
         PostgresStore(url, bytes(32), clock=time.time, ids=Ids())
 
 
-def test_a_master_key_is_replaced_while_nodes_run_one_after_the_other(url):
+def test_a_master_key_is_replaced_while_nodes_run_one_after_the_other():
     """As `key master add`, a restart of each node, and `key master retire`."""
     from recollect.gallery.postgres import PostgresStore
 
     old, new = bytes(range(32)), bytes(range(32))[::-1]
+    # A schema of its own: others are used again under the key they were made with.
+    with postgres_server.schema() as url:
 
-    def under_new():
-        return contextlib.closing(PostgresStore(url, new, clock=time.time, ids=Ids()))
+        def under_new():
+            return contextlib.closing(PostgresStore(url, new, clock=time.time, ids=Ids()))
 
-    with contextlib.closing(postgres_store(url)) as here:
-        staff = collection(here)
-        here.add_faces(staff, [enrolment(1)])
-        tokens = here.key_for("paging tokens")
-        here.seal_under([old, new])
-        with under_new() as there:
-            assert there.face_templates(staff, [face_id(1)])
-            assert there.key_for("paging tokens") == tokens
-            postgres_store(url).close()
-            there.seal_under([new])
-        here.add_faces(staff, [enrolment(2)])
-    with pytest.raises(StoreUnusable, match="the master key is not the one"):
-        postgres_store(url)
-    with under_new() as again:
-        assert again.counts(staff) == (2, 0)
+        with contextlib.closing(postgres_store(url)) as here:
+            staff = collection(here)
+            here.add_faces(staff, [enrolment(1)])
+            tokens = here.key_for("paging tokens")
+            here.seal_under([old, new])
+            with under_new() as there:
+                assert there.face_templates(staff, [face_id(1)])
+                assert there.key_for("paging tokens") == tokens
+                postgres_store(url).close()
+                there.seal_under([new])
+            here.add_faces(staff, [enrolment(2)])
+        with pytest.raises(StoreUnusable, match="the master key is not the one"):
+            postgres_store(url)
+        with under_new() as again:
+            assert again.counts(staff) == (2, 0)
 
 
 def test_nodes_that_start_at_once_make_one_schema():
