@@ -12,6 +12,7 @@ from recollect.errors import (
     ServiceQuotaExceededException,
 )
 from recollect.gallery.store import (
+    AccessKey,
     Association,
     Change,
     Collection,
@@ -234,6 +235,10 @@ class DictStore:
     def tags(self, collection):
         return dict(self._entry(collection).tags)
 
+    def tags_of(self, account, collection_id):
+        found = self.collection(account, collection_id)
+        return self.tags(found) if found else {}
+
     def tag(self, collection, tags, *, tags_max):
         entry = self._entry(collection)
         merged = entry.tags | dict(tags)
@@ -277,6 +282,9 @@ class DictStore:
 
     def access_key(self, key_id):
         return self.keys.get(key_id)
+
+    def credential(self, key_id):
+        return self.keys.get(key_id) or AccessKey("", "", "", "nobody", (), active=False)
 
     def access_keys(self, account=None):
         return [

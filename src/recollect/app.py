@@ -244,10 +244,8 @@ def _identify(settings: Settings, store: Store) -> Callable[[HttpRequest], Calle
     """Who is calling, by the keys of the store."""
     replays = Replays() if settings.strict_replay else None
 
-    def find(key_id: str) -> Credential | None:
-        key = store.access_key(key_id)
-        if key is None:
-            return None
+    def find(key_id: str) -> Credential:
+        key = store.credential(key_id)
         return Credential(
             key.key_id,
             key.secret,
@@ -296,13 +294,9 @@ def _endpoint(
     """The pipeline in front of the operations."""
     store = parts.store
 
-    def tags_of(account: str, collection_id: str) -> Mapping[str, str]:
-        collection = store.collection(account, collection_id)
-        return store.tags(collection) if collection is not None else {}
-
     def authorise(caller: Caller, operation: str, params: dict[str, Any]) -> None:
         with telemetry.stage("authorise"):
-            access.authorise(caller, operation, params, tags_of=tags_of, now=time.time())
+            access.authorise(caller, operation, params, tags_of=store.tags_of, now=time.time())
 
     def record(outcome: Outcome) -> None:
         with telemetry.stage("audit"):

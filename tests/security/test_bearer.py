@@ -81,7 +81,7 @@ def test_a_key_that_has_run_out_is_told_so():
 def test_a_credential_without_a_secret_lets_nobody_in():
     empty = replace(BEARER, secret="")
 
-    for secret in ("", bearer._NOBODYS_SECRET):
+    for secret in ("", bearer.NOBODY.secret):
         for credential in (empty, None, SIGNING):
             with pytest.raises(UnrecognizedClientException):
                 authenticate(

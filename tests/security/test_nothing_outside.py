@@ -38,7 +38,9 @@ OF_ITS_OWN = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[2] / "src"
 """Code that is imported when it is first needed."""
 HARMLESS = {
     *("/dev/null", "/dev/urandom", "/etc/localtime", "/proc/meminfo", "/proc/cpuinfo"),
-    "/sys/devices/system/cpu/online",
+    # How many processors there are to use, and what a file of the console is called.
+    *("/sys/devices/system/cpu/online", "/sys/fs/cgroup/cpuset/cpuset.cpus"),
+    *("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu.max", "/etc/mime.types"),
     # How the C library is told to find the endpoint in the configuration by its name.
     *("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/hosts", "/etc/gai.conf"),
     "/var/run/nscd/socket",

@@ -246,7 +246,7 @@ def test_a_credential_without_a_secret_lets_nobody_in():
 
 
 def test_the_secret_that_unknown_keys_are_tried_with_opens_nothing():
-    nobody = replace(KEY, secret=sigv4._NOBODYS_SECRET)
+    nobody = replace(KEY, secret=sigv4.NOBODY.secret)
 
     for credential in (None, KEY, replace(KEY, secret=""), replace(KEY, bearer=True)):
         with pytest.raises(FrameworkError):

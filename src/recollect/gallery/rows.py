@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import lru_cache
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,6 +17,7 @@ from recollect.gallery.store import AccessKey, Association, Face, User
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from recollect.gallery.crypt import Box
     from recollect.gallery.store import Collection, Enrolment, Templates
 
 Answer = tuple[Association, dict[str, float]]
@@ -78,6 +81,31 @@ def user(row: Sequence[Any]) -> User:
     return User(unpacked(key), user_id, face_count)
 
 
+def sealed_secret(secrets: Box, key: AccessKey) -> bytes:
+    """A credential's secret and session token as they are stored, bound to its id."""
+    return secrets.seal(json.dumps([key.secret, key.session_token]).encode(), key.key_id.encode())
+
+
+def nobody(secrets: Box) -> tuple[Any, ...]:
+    """The row that is opened in place of the row of an unknown key, so that it costs the same."""
+    key = AccessKey("", token_urlsafe(30), "0" * 12, "nobody", ())
+    sealed = sealed_secret(secrets, key)
+    # As long as a short policy.
+    policies = json.dumps(["-" * 90])
+    return (key.key_id, sealed, key.account, key.name, policies, False, None, False, 0.0)
+
+
+def opened_key(secrets: Box, row: Sequence[Any]) -> AccessKey:
+    """The credential of a row with its secret."""
+    secret, session_token = json.loads(secrets.open(row[1], row[0].encode()))
+    return access_key(row, secret, session_token)
+
+
+@lru_cache(maxsize=1024)
+def _policies(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
 def access_key(row: Sequence[Any], secret: str, session_token: str | None) -> AccessKey:
     """A credential from its row, whose second value is the sealed secret."""
     key_id, _, account, name, policies, bearer, expires_at, active, created_at = row
@@ -86,7 +114,7 @@ def access_key(row: Sequence[Any], secret: str, session_token: str | None) -> Ac
         secret=secret,
         account=account,
         name=name,
-        policies=tuple(json.loads(policies)),
+        policies=_policies(policies),
         bearer=bool(bearer),
         session_token=session_token,
         expires_at=expires_at,

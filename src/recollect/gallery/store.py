@@ -314,6 +314,10 @@ class Store(Log, Protocol):
         """Tags of a collection."""
         ...
 
+    def tags_of(self, account: str, collection_id: str) -> dict[str, str]:
+        """Tags of a collection by its name; none, after the same look, where it does not exist."""
+        ...
+
     def tag(self, collection: Collection, tags: Mapping[str, str], *, tags_max: int) -> None:
         """Add or overwrite tags; ServiceQuotaExceededException beyond `tags_max`."""
         ...
@@ -364,6 +368,14 @@ class Store(Log, Protocol):
 
     def access_key(self, key_id: str) -> AccessKey | None:
         """Find a credential; sees keys that another process added at once."""
+        ...
+
+    def credential(self, key_id: str) -> AccessKey:
+        """Find a credential to verify a call with.
+
+        An unknown one is answered with nobody's, which has no id, is not active, and took the
+        same work: time tells nobody which keys exist.
+        """
         ...
 
     def access_keys(self, account: str | None = None) -> list[AccessKey]:

@@ -14,7 +14,7 @@ from recollect.errors import (
     IncompleteSignatureException,
     UnrecognizedClientException,
 )
-from recollect.wire.caller import Caller
+from recollect.wire.caller import NOBODY, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,6 @@ PREFIX = "recollect."
 
 TOKEN_CHARS_MAX = 512
 """Longest token that is read; ours have about 70 characters."""
-
-# An unknown key is compared with this, so that it costs what a known key costs.
-_NOBODYS_SECRET = "no credential has this secret"  # noqa: S105 - it opens nothing
 
 
 def token(key_id: str, secret: str) -> str:
@@ -69,13 +66,11 @@ def verify(
         )
     key_id, _, secret = given.removeprefix(PREFIX).partition(".")
 
-    credential = find(key_id)
-    usable = credential is not None and credential.bearer and credential.active
+    credential = find(key_id) or NOBODY
     # A secret that is empty for whatever reason must not become one that everybody knows.
-    usable = usable and secret != ""
-    expected = credential.secret if credential is not None and usable else _NOBODYS_SECRET
-    right = hmac.compare_digest(expected.encode(), secret.encode("latin-1"))
-    if credential is None or not usable or not right:
+    usable = credential.bearer & credential.active & (secret != "")
+    right = hmac.compare_digest(credential.secret.encode(), secret.encode("latin-1"))
+    if not usable & right:
         raise UnrecognizedClientException
     if credential.expires_at is not None and credential.expires_at <= now:
         raise ExpiredTokenException

@@ -45,6 +45,10 @@ class Credential:
     active: bool = True
 
 
+NOBODY = Credential("", "no credential has this secret", "", "", (), active=False)
+"""An unknown key is verified against this, so that it costs what a known key costs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Somebody whose signature was verified."""

@@ -29,7 +29,7 @@ from recollect.errors import (
     ThrottlingException,
     UnrecognizedClientException,
 )
-from recollect.wire.caller import Caller
+from recollect.wire.caller import NOBODY, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,9 +49,6 @@ EXPIRES_S_MAX = 604_800
 
 AUTHORIZATION_CHARS_MAX = 4096
 """Longest Authorization header that is read; SDKs send about 300 characters."""
-
-# An unknown key is verified against this, so that it costs what a known key costs.
-_NOBODYS_SECRET = "no credential has this secret"  # noqa: S105 - it opens nothing
 
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
 _TIMESTAMP_FORM = re.compile(r"[0-9]{8}T[0-9]{6}Z")
@@ -252,11 +249,11 @@ def verify(
     _check_clock(claim, now, window_s)
     payload_sha256 = _payload_sha256(request)
 
-    credential = find(claim.key_id)
+    # Nothing here branches on whether the key is known, until all of the work is done.
+    credential = find(claim.key_id) or NOBODY
     # A secret that is empty for whatever reason must not become one that everybody knows.
-    known = credential is not None and not credential.bearer and credential.secret != ""
-    secret = credential.secret if credential is not None and known else _NOBODYS_SECRET
-    key = signing_key(secret, claim.date, claim.region, claim.service)
+    stranger = credential.bearer | (credential.secret == "") | (not credential.active)
+    key = signing_key(credential.secret or NOBODY.secret, claim.date, claim.region, claim.service)
     right = False
     for query in _signed_queries(claim):
         canonical = canonical_request(
@@ -271,10 +268,9 @@ def verify(
         expected = signature(key, string_to_sign(claim.timestamp, claim.scope, canonical))
         right |= hmac.compare_digest(expected.encode(), claim.signature.encode("latin-1"))
 
-    if credential is None or not known or not credential.active:
-        raise UnrecognizedClientException
-    if not right:
-        raise InvalidSignatureException
+    refusal = (InvalidSignatureException, UnrecognizedClientException)[stranger]
+    if stranger | (not right):
+        raise refusal
     _check_token(credential, claim.token, now)
     if replays is not None:
         until = claim.signed_at + (claim.life_s or window_s)

@@ -135,6 +135,14 @@ class Collections(Tables):
         query = "SELECT name, value FROM tag WHERE collection = tally.collection"
         return dict(sorted(self._of(self._database, collection, query)))
 
+    def tags_of(self, account: str, collection_id: str) -> dict[str, str]:
+        """See Store."""
+        query = (
+            "SELECT name, value FROM tag WHERE collection = coalesce("
+            "(SELECT key FROM collection WHERE account = %s AND collection_id = %s), 0)"
+        )
+        return dict(self._database.rows(query, account, collection_id))
+
     def tag(self, collection: Collection, tags: Mapping[str, str], *, tags_max: int) -> None:
         """See Store."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from recollect.errors import InternalServerError, ThrottlingException
 from recollect.gallery.audit import Chain, Head, Record
 from recollect.gallery.postgres.tables import Tables
-from recollect.gallery.rows import access_key, no_key
+from recollect.gallery.rows import access_key, no_key, opened_key, sealed_secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,7 @@ class Keys(Tables):
     """The tables `access_key`, `audit` and `audit_head`."""
 
     _secrets: crypt.Box
+    _nobody: tuple[Any, ...]
     _chain: Chain
     _gate: threading.Lock
     _turn: threading.Lock
@@ -48,10 +49,9 @@ class Keys(Tables):
 
     def add_key(self, key: AccessKey) -> None:
         """See Store."""
-        secret = json.dumps([key.secret, key.session_token]).encode()
         row = (
             key.key_id,
-            self._secrets.seal(secret, key.key_id.encode()),
+            sealed_secret(self._secrets, key),
             key.account,
             key.name,
             json.dumps(key.policies),
@@ -65,13 +65,14 @@ class Keys(Tables):
 
     def access_key(self, key_id: str) -> AccessKey | None:
         """See Store."""
-        if "\0" in key_id:  # Which PostgreSQL would not even look for.
-            return None
-        row = self._database.row(f"{KEY} WHERE key_id = %s", key_id)
-        if row is None:
-            return None
-        secret, session_token = json.loads(self._secrets.open(row[1], key_id.encode()))
-        return access_key(row, secret, session_token)
+        key = self.credential(key_id)
+        return key if key.key_id else None
+
+    def credential(self, key_id: str) -> AccessKey:
+        """See Store."""
+        # PostgreSQL would not even look for a zero character; no key id has one.
+        row = self._database.row(f"{KEY} WHERE key_id = %s", key_id.replace("\0", "?"))
+        return opened_key(self._secrets, row or self._nobody)
 
     def access_keys(self, account: str | None = None) -> list[AccessKey]:
         """See Store."""

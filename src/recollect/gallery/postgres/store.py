@@ -13,6 +13,7 @@ from recollect.gallery.postgres.changes import KEPT_S, Changes
 from recollect.gallery.postgres.database import Database
 from recollect.gallery.postgres.feed import Feed
 from recollect.gallery.postgres.keys import Keys
+from recollect.gallery.rows import nobody
 from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class PostgresStore(Changes, Keys):
             raise
         self._wrapping = crypt.Box(crypt.derived(key, "collection keys"))
         self._secrets = crypt.Box(crypt.derived(key, "access keys"))
+        self._nobody = nobody(self._secrets)
         self._chain = Chain(crypt.derived(key, "audit"))
         self._feed = Feed(self._database, self._changes, self._publish)
 

@@ -151,6 +151,15 @@ class Collections(Tables):
             query = "SELECT name, value FROM tag WHERE collection = ? ORDER BY name"
             return dict(sql.rows(query, collection.key))
 
+    def tags_of(self, account: str, collection_id: str) -> dict[str, str]:
+        """See Store."""
+        query = (
+            "SELECT name, value FROM tag WHERE collection = coalesce("
+            "(SELECT key FROM collection WHERE account = ? AND collection_id = ?), 0)"
+        )
+        with self._database.reading(snapshot=False) as sql:
+            return dict(sql.rows(query, account, collection_id))
+
     def tag(self, collection: Collection, tags: Mapping[str, str], *, tags_max: int) -> None:
         """See Store."""
 

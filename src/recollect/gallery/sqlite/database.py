@@ -111,8 +111,11 @@ class Database:
             raise StoreUnusable(f"{path} cannot be opened: {error}") from error
 
     @contextmanager
-    def reading(self) -> Iterator[Sql]:
+    def reading(self, *, snapshot: bool = True) -> Iterator[Sql]:
         """Lend a connection that sees one moment of the database, beside any writer.
+
+        Args:
+            snapshot: the same moment for every statement; one statement alone needs no more.
 
         Raises:
             Damaged: a page does not carry what was written to it.
@@ -120,7 +123,8 @@ class Database:
         """
         connection = self._lent()
         try:
-            connection.execute("BEGIN")
+            if snapshot:
+                connection.execute("BEGIN")
             try:
                 yield Sql(connection)
             finally:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from recollect.gallery.audit import Chain, Head, Record
-from recollect.gallery.rows import access_key, no_key
+from recollect.gallery.rows import access_key, no_key, opened_key, sealed_secret
 from recollect.gallery.sqlite.tables import Tables
 
 if TYPE_CHECKING:
@@ -21,20 +21,22 @@ KEY: Final = (
     "SELECT key_id, sealed, account, name, policies, bearer, expires_at, active, created_at"
     " FROM access_key"
 )
+FIND: Final = f"{KEY} WHERE key_id = ? UNION ALL SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? LIMIT 1"
+"""One row in any case: nobody's for an unknown key, whose work is then the same."""
 
 
 class Keys(Tables):
     """The tables `access_key`, `audit` and `audit_head`: what commands beside a server write."""
 
     _secrets: crypt.Box
+    _nobody: tuple[Any, ...]
     _chain: Chain
 
     def add_key(self, key: AccessKey) -> None:
         """See Store."""
-        secret = json.dumps([key.secret, key.session_token]).encode()
         row = (
             key.key_id,
-            self._secrets.seal(secret, key.key_id.encode()),
+            sealed_secret(self._secrets, key),
             key.account,
             key.name,
             json.dumps(key.policies),
@@ -51,12 +53,14 @@ class Keys(Tables):
 
     def access_key(self, key_id: str) -> AccessKey | None:
         """See Store."""
-        with self._database.reading() as sql:
-            row = sql.row(f"{KEY} WHERE key_id = ?", key_id)
-        if row is None:
-            return None
-        secret, session_token = json.loads(self._secrets.open(row[1], key_id.encode()))
-        return access_key(row, secret, session_token)
+        key = self.credential(key_id)
+        return key if key.key_id else None
+
+    def credential(self, key_id: str) -> AccessKey:
+        """See Store."""
+        with self._database.reading(snapshot=False) as sql:
+            (row,) = sql.rows(FIND, key_id, *self._nobody)
+        return opened_key(self._secrets, row)
 
     def access_keys(self, account: str | None = None) -> list[AccessKey]:
         """See Store."""

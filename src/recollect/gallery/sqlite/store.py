@@ -13,6 +13,7 @@ from recollect.errors import InternalServerError
 from recollect.gallery import crypt, disk, master
 from recollect.gallery.audit import Chain
 from recollect.gallery.disk import MIB, FolderLock, Reserve
+from recollect.gallery.rows import nobody
 from recollect.gallery.sqlite.commit import GroupCommit, Volume
 from recollect.gallery.sqlite.database import Database
 from recollect.gallery.sqlite.erasures import Erasures
@@ -91,6 +92,7 @@ class SQLiteStore(Erasures, Keys):
             volume = Volume(Reserve(folder / "reserve", reserve_bytes if exclusive else 0))
             self._key = key = master.data_key(folder / DATA_KEY, master_key)
             self._secrets = crypt.Box(crypt.derived(key, "access keys"))
+            self._nobody = nobody(self._secrets)
             self._chain = Chain(crypt.derived(key, "audit"))
             self._database = open_database(folder, key, vfs=vfs)
             self._keyring = Keyring(folder / KEYRING, key, volume, vfs=vfs)
