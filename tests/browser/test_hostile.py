@@ -68,6 +68,11 @@ def strings():
     return OWN + [case["value"] for case in json.loads(SUITE.read_text(encoding="utf-8"))]
 
 
+def tell(payloads, places):
+    """Print how many strings a test shows, for the sum over all of them."""
+    print(f"{len(payloads)} payloads in {places} places: {len(payloads) * places} strings")
+
+
 def assert_only_text(page):
     """No element, handler or address came from a string."""
     found = page.evaluate(ELEMENTS)
@@ -119,7 +124,7 @@ def texts(page, selector):
 
 def test_every_payload_in_every_list_is_text(page, stub):
     payloads = strings()
-    print(f"{len(payloads)} payloads")
+    tell(payloads, places=17)
     faces = [face(number, text) for number, text in enumerate(payloads)]
     matches = [{"Similarity": 99.0 - n / 100, "Face": f} for n, f in enumerate(faces)]
     stub.answers |= {
@@ -187,6 +192,7 @@ def test_every_payload_in_every_list_is_text(page, stub):
 
 def test_every_payload_as_a_file_name_is_text(page, stub):
     payloads = strings()
+    tell(payloads, places=1)
     arrive(page, stub.url, path="collections/staff/import")
     page.get_by_role("button", name="Choose files").wait_for()
 
@@ -202,6 +208,7 @@ def test_every_payload_as_a_file_name_is_text(page, stub):
 )
 def test_a_payload_in_an_error_is_text(page, stub, step):
     payloads = strings()[::step]
+    tell(payloads, places=2)
 
     def refuse(params):
         text = payloads[int(params["CollectionId"])]
@@ -231,6 +238,7 @@ def test_a_payload_as_a_name_of_a_picture_an_address_and_a_pack_is_text(page, st
     data = cv2.imencode(".png", np.zeros((80, 80, 3), np.uint8))[1].tobytes()
     stub.answers["DetectFaces"] = lambda params: {"FaceDetails": []}
     arrive(page, stub.url)
+    tell(strings()[:count], places=4)
     for text in strings()[:count]:
         stub.about = {**ABOUT, "version": text, "packs": {"4.0": {"name": text}}}
         page.goto(f"{stub.url}#/collections/staff")

@@ -116,6 +116,8 @@ def test_doctor_looks_at_everything_a_server_needs(tmp_path):
         "index",
         "models",
         "data folder",
+        "store",
+        "pictures in S3",
         "clock",
         "port",
     }

@@ -133,17 +133,21 @@ def check(data: DataOption = None, as_json: JsonOption = False) -> None:
 
 
 @audit_app.command("verify")
-def audit_verify(data: DataOption = None) -> None:
+def audit_verify(data: DataOption = None, as_json: JsonOption = False) -> None:
     """Check the whole chain; exits 1 and names the first record that is wrong."""
     from recollect.gallery import audit
 
     with _store(data) as store:
         problems = audit.verify(store)
         head = store.audit_head()
-    for problem in problems:
-        print(problem)
-    if not problems:
-        print(f"{head.sequence if head else 0} records, none altered, none missing")
+    count = head.sequence if head else 0
+    if as_json:
+        print(json.dumps({"records": count, "problems": problems}))
+    else:
+        for problem in problems:
+            print(problem)
+        if not problems:
+            print(f"{count} records, none altered, none missing")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -179,18 +183,17 @@ def audit_tail(
 def audit_export(
     file: Annotated[Path, typer.Argument(help="File to write, one JSON record a line")],
     data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the whole log to a file."""
     from recollect.gallery import audit
 
     with _store(data) as store, file.open("wb") as target:
         count = audit.export(store, target)
-    print(f"{count} records")
+    print(json.dumps({"records": count}) if as_json else f"{count} records")
 
 
-@subject_app.command(
-    "export", epilog="Example: recollect subject export --external-image-id ann --data ./data"
-)
+@subject_app.command("export")
 def subject_export(
     external_image_id: Annotated[str | None, typer.Option(help="Their ExternalImageId")] = None,
     user_id: Annotated[str | None, typer.Option(help="Their UserId")] = None,

@@ -1,4 +1,4 @@
-"""doctor: looks at machine, models, data folder, clock and port, and says what to do."""
+"""doctor: looks at everything a server needs, and says what to do where something is missing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recollect.plan import plan
@@ -23,16 +24,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FREE_BYTES_MIN = 1 << 30
+STORE_DEADLINE_S = 5.0
+CLOCK_SKEW_MAX_S = 300.0
+"""Further apart, and stores refuse our signatures."""
 CLOCK_MIN = 1_735_689_600.0
 """1 January 2025: a clock before it has lost its battery."""
 
 
 def doctor(
     data: Annotated[Path | None, typer.Option("--data", help="Data folder of the server")] = None,
+    store: Annotated[str | None, typer.Option(help="postgresql:// URL of a shared store")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of settings", envvar="RECOLLECT_CONFIG")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs")] = False,
 ) -> None:
     """Check what a server needs; exits 1 where something is missing."""
-    settings = load({"data": data})
+    settings = load({"data": data, "store": store}, config=config)
     rows: list[dict[str, object]] = []
     for name, check in CHECKS.items():
         try:
@@ -45,7 +53,8 @@ def doctor(
     else:
         table = Table("Check", "", "Found")
         for row in rows:
-            table.add_row(str(row["check"]), "ok" if row["ok"] else "[red]no[/]", str(row["found"]))
+            verdict = "[green]ok[/]" if row["ok"] else "[bold red]no[/]"
+            table.add_row(str(row["check"]), verdict, escape(str(row["found"])))
         Console().print(table)
     raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
 
@@ -88,6 +97,59 @@ def _folder(settings: Settings) -> str:
     return f"{folder} {made}, {free >> 30} GiB free"
 
 
+def _store(settings: Settings) -> str:
+    """Open the truth as a command does, beside a server that may be running."""
+    from recollect import truth
+
+    if not settings.store and not (settings.data / "recollect.db").exists():
+        return "none yet: the first start makes it, with its keys"
+    store = truth.open_store(settings, exclusive=False)
+    try:
+        count = len(store.every_collection())
+    finally:
+        store.close()
+    kind = "PostgreSQL" if settings.store else "SQLite"
+    return f"{kind} opens with its master key, {count} collections"
+
+
+def _pictures(settings: Settings) -> str:
+    """Look at every bucket of the configuration; a store's own clock is compared with ours."""
+    if not settings.buckets:
+        return "no bucket is configured: calls bring their pictures along"
+    for name, bucket in settings.buckets.items():
+        if bucket.path:
+            if not Path(bucket.path).is_dir():
+                raise RuntimeError(f"the folder of bucket {name}, {bucket.path}, is not there")
+            continue
+        skew_s = _skew_of(name, bucket.endpoint)
+        if abs(skew_s) > CLOCK_SKEW_MAX_S:
+            raise RuntimeError(
+                f"bucket {name}: its clock and this one's are {abs(skew_s):.0f} s apart: set it"
+            )
+    return ", ".join(settings.buckets) + (" answers" if len(settings.buckets) == 1 else " answer")
+
+
+def _skew_of(name: str, endpoint: str) -> float:
+    """Seconds that a store's clock is ahead of ours; 0 where it does not say."""
+    from email.utils import parsedate_to_datetime
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    request = Request(endpoint, method="HEAD")  # noqa: S310 - an address of the configuration
+    try:
+        with urlopen(request, timeout=STORE_DEADLINE_S) as answer:  # noqa: S310
+            said = answer.headers.get("date")
+    except HTTPError as refusal:
+        # Whoever refuses is there: the check has no key in its request.
+        said = refusal.headers.get("date")
+        refusal.close()
+    except (OSError, ValueError) as problem:
+        raise RuntimeError(
+            f"bucket {name}: {endpoint} does not answer ({problem}): look at endpoint and network"
+        ) from None
+    return parsedate_to_datetime(said).timestamp() - time.time() if said else 0.0
+
+
 def _clock(_: Settings) -> str:
     now = time.time()
     if now < CLOCK_MIN:
@@ -101,10 +163,25 @@ def _port(settings: Settings) -> str:
         try:
             probe.bind((settings.host, settings.port))
         except OSError as problem:
+            if running := _running(settings):
+                return f"{running} is served already, from this data folder"
             raise RuntimeError(
                 f"{settings.host}:{settings.port}: {problem.strerror}; choose another with --port"
             ) from None
     return f"{settings.host}:{settings.port} is free"
+
+
+def _running(settings: Settings) -> str | None:
+    """The address that a server of this data folder wrote, where something listens there."""
+    from urllib.parse import urlsplit
+
+    try:
+        url = (settings.data / "address").read_text(encoding="utf-8").strip()
+        where = urlsplit(url)
+        socket.create_connection((where.hostname, where.port), STORE_DEADLINE_S).close()
+    except (OSError, ValueError):
+        return None
+    return url if where.port == settings.port else None
 
 
 CHECKS: dict[str, Callable[[Settings], str]] = {
@@ -112,6 +189,8 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "index": _kernel,
     "models": _models,
     "data folder": _folder,
+    "store": _store,
+    "pictures in S3": _pictures,
     "clock": _clock,
     "port": _port,
 }

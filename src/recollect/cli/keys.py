@@ -34,10 +34,7 @@ class CommandError(Exception):
     """A command cannot do what it was asked; the message says why and what to do."""
 
 
-@key_app.command(
-    "create",
-    epilog="Example: recollect key create --data ./data --name searcher --policy search.json",
-)
+@key_app.command("create")
 def create(
     name: Annotated[str, typer.Option(help="User name, the last part of the key's ARN")],
     policy: Annotated[Path, typer.Option(help="IAM policy document: what the key may do")],
@@ -155,11 +152,7 @@ def show(key_id: KeyArgument, data: DataOption = None) -> None:
         print(json.dumps([json.loads(p) for p in _key(store, key_id).policies], indent=2))
 
 
-@policy_app.command(
-    "simulate",
-    epilog="Example: recollect policy simulate AKIA... --action rekognition:SearchFacesByImage "
-    "--resource arn:aws:rekognition:us-east-1:000000000000:collection/staff",
-)
+@policy_app.command("simulate")
 def simulate(
     key_id: KeyArgument,
     action: Annotated[str, typer.Option(help="Action, such as rekognition:SearchFaces")],

@@ -15,6 +15,7 @@ from recollect import __version__
 from recollect.cli import (
     bench,
     doctor,
+    examples,
     intake,
     keys,
     master,
@@ -55,9 +56,7 @@ errors = Console(stderr=True)
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder of the server")]
 
 
-@app.command(
-    epilog="Example: recollect serve --data ./data --port 8080 --set search_threads=2",
-)
+@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one")] = None,
@@ -93,7 +92,7 @@ def serve(
     server.run(load(flags, config=config))
 
 
-@app.command(epilog='Example: eval "$(recollect env --data ./data)"')
+@app.command()
 def env(
     data: DataOption = None,
     port: Annotated[int | None, typer.Option(help="Port of the server")] = None,
@@ -122,9 +121,14 @@ def env(
 
 
 @app.command()
-def version() -> None:
+def version(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs")] = False,
+) -> None:
     """Print the version."""
-    print(__version__)
+    print(json.dumps({"version": __version__}) if as_json else __version__)
+
+
+examples.attach(app)
 
 
 def main() -> None:

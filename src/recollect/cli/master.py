@@ -19,7 +19,7 @@ BACK_UP = (
 )
 
 
-@app.command("rotate", epilog="Example: recollect key master rotate --data ./data")
+@app.command("rotate")
 def rotate(data: DataOption = None) -> None:
     """Replace the master key in its file, beside a running server; the old one opens nothing more.
 
@@ -32,7 +32,7 @@ def rotate(data: DataOption = None) -> None:
     print(BACK_UP)
 
 
-@app.command("add", epilog="Example: recollect key master add /etc/recollect/next.key")
+@app.command("add")
 def add(
     file: Annotated[Path, typer.Argument(help="File of the new key, mode 0600; made if missing")],
     data: DataOption = None,

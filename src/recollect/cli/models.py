@@ -169,7 +169,7 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
         )
 
 
-@app.command(epilog="Example: recollect models pull mobilefacenet --accept-license")
+@app.command()
 def pull(
     name: NameArgument,
     source: Annotated[
@@ -221,16 +221,23 @@ def pull(
 
 
 @app.command()
-def verify(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None) -> None:
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Load installed packs as the server would: every digest and the known answer are checked."""
     from recollect.vision.pack import load as load_pack
 
-    for name in names or [manifest.name for manifest in _installed()]:
+    verified = names or [manifest.name for manifest in _installed()]
+    for name in verified:
         load_pack(models_folder(load({})) / name)
-        out.print(f"{name}: every file is the one pinned, and the net gives its known answer")
+        if not as_json:
+            out.print(f"{name}: every file is the one pinned, and the net gives its known answer")
+    if as_json:
+        print(json.dumps({"verified": verified}))
 
 
-@app.command(epilog="Example: recollect models calibrate mobilefacenet ./labelled --set lfw")
+@app.command()
 def calibrate(
     name: NameArgument,
     folder: Annotated[Path, typer.Argument(help="Labelled photographs, as for `evaluate`")],
@@ -351,7 +358,7 @@ def _templates(
     return np.array(rows, np.float32).reshape(-1, pack.dimension), found
 
 
-@app.command(epilog="Example: recollect models use mobilefacenet")
+@app.command()
 def use(
     name: Annotated[str, typer.Argument(metavar="NAME|auto", help="auto: the best installed one")],
 ) -> None:
