@@ -29,7 +29,7 @@ def test_a_token_is_good_in_its_own_scope_only(scope, other, last):
             paging.unseal(KEY, other, token)
 
 
-@given(st.text(max_size=60).filter(bool))
+@given(st.text(min_size=1, max_size=60))
 def test_what_we_did_not_make_is_refused(token):
     with pytest.raises(InvalidPaginationTokenException):
         paging.unseal(KEY, "scope", token)
@@ -42,13 +42,8 @@ def test_every_changed_character_is_noticed():
         for other in "AZaz09-_":
             if other == character:
                 continue
-            changed = token[:place] + other + token[place + 1 :]
-            try:
-                # The last character holds bits that base64 does not use.
-                assert paging.unseal(KEY, "scope", changed) == "position"
-                assert place == len(token) - 1
-            except InvalidPaginationTokenException:
-                pass
+            with pytest.raises(InvalidPaginationTokenException):
+                paging.unseal(KEY, "scope", token[:place] + other + token[place + 1 :])
 
 
 def test_no_token_is_the_first_page():

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 
 PAGE_DEFAULT = 1000
-NAME_IN_TOKEN_MAX = 140
+DIGEST_LENGTH = 16
+NAME_IN_TOKEN_MAX = paging.LAST_MAX - 1 - DIGEST_LENGTH
 
 
 def create_collection(service: Service, params: PlainCreateCollection) -> Answer:
@@ -114,9 +115,9 @@ def delete_collection(service: Service, params: DeleteCollectionRequestTypeDef) 
 
 def _position(collection_id: str) -> str:
     """A token's position: the id, or where it is too long its beginning and its digest."""
-    if len(collection_id) <= NAME_IN_TOKEN_MAX:
+    if len(collection_id) <= paging.LAST_MAX:
         return collection_id
-    digest = hashlib.sha256(collection_id.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(collection_id.encode()).hexdigest()[:DIGEST_LENGTH]
     return f"{collection_id[:NAME_IN_TOKEN_MAX]}/{digest}"
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 
 from recollect.errors import InvalidPaginationTokenException
 
 MAC_BYTES = 12
-LAST_MAX = 160
-"""Longest position a token can hold in bytes: 12 + 160 bytes are 230 characters."""
+MAC_LENGTH = 16
+"""Characters of it in base64."""
+LAST_MAX = 255 - MAC_LENGTH
+"""Longest position that a token can hold, in characters."""
 
 
 def seal(key: bytes, scope: str, last: str) -> str:
@@ -21,9 +22,8 @@ def seal(key: bytes, scope: str, last: str) -> str:
     inserted and deleted between them. It is bound to its scope (operation, account, collection,
     filter): used elsewhere it is refused.
     """
-    position = last.encode()
-    assert len(position) <= LAST_MAX, "a position must fit its token"
-    return base64.urlsafe_b64encode(_mac(key, scope, position) + position).decode().rstrip("=")
+    assert len(last) <= LAST_MAX, "a position must fit its token"
+    return _mac(key, scope, last) + last
 
 
 def unseal(key: bytes, scope: str, token: str | None) -> str:
@@ -33,16 +33,13 @@ def unseal(key: bytes, scope: str, token: str | None) -> str:
     """
     if not token:
         return ""
-    try:
-        raw = base64.b64decode(token.encode() + b"=" * (-len(token) % 4), b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raise InvalidPaginationTokenException from None
-    mac, position = raw[:MAC_BYTES], raw[MAC_BYTES:]
-    if not hmac.compare_digest(mac, _mac(key, scope, position)):
+    mac, position = token[:MAC_LENGTH], token[MAC_LENGTH:]
+    if not hmac.compare_digest(mac.encode(), _mac(key, scope, position).encode()):
         raise InvalidPaginationTokenException
-    return position.decode()
+    return position
 
 
-def _mac(key: bytes, scope: str, position: bytes) -> bytes:
-    message = len(scope).to_bytes(4, "big") + scope.encode() + position
-    return hmac.new(key, message, hashlib.sha256).digest()[:MAC_BYTES]
+def _mac(key: bytes, scope: str, position: str) -> str:
+    message = len(scope).to_bytes(4, "big") + f"{scope}{position}".encode()
+    mac = hmac.new(key, message, hashlib.sha256).digest()[:MAC_BYTES]
+    return base64.urlsafe_b64encode(mac).decode()
