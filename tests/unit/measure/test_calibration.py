@@ -107,7 +107,7 @@ def test_the_command_prints_a_scale_that_a_manifest_takes(tmp_path, monkeypatch)
     templates, people = crowd(150, 3, 0.3)
     monkeypatch.setenv("RECOLLECT_MODELS", str(tmp_path / "models"))
     draw_pack(tmp_path / "models", "own", dimension=DIMENSION)
-    draw(tmp_path / "data", people=2)
+    draw(tmp_path / "data")
 
     def looked_at(pack, pictures):
         return templates, [type("P", (), {"identity": str(number)})() for number in people]
