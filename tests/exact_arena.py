@@ -12,12 +12,12 @@ class ExactArena:
         self.spaces = {}
         self.sequences = {}
 
-    def open(self, space, dimension, centre):
+    def open(self, space, dimension, centre, templates=None):
         assert space not in self.spaces
         self.spaces[space] = {}
         self.sequences[space] = 0
 
-    def need_bytes(self, dimension, rows):
+    def need_bytes(self, dimension, rows, *, keeps_templates):
         return 4 * dimension * rows
 
     def held_bytes(self, space):

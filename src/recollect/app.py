@@ -29,6 +29,7 @@ from recollect.administration import Administration
 from recollect.gallery.arena import Arena
 from recollect.gallery.gallery import Galleries
 from recollect.gallery.retention import expire
+from recollect.gallery.sqlite import SQLiteStore
 from recollect.operations import collections, faces, images, search, tags, users
 from recollect.operations.service import Parts, Service
 from recollect.plan import plan
@@ -63,6 +64,8 @@ log = structlog.get_logger("recollect")
 console = Console(stderr=True)
 
 PR_SET_DUMPABLE = 4
+INDEX = "index.sealed"
+"""The file in the data folder that keeps the index from a clean stop to the next start."""
 RETENTION_TAG = "recollect:retention-days"
 RETENTION_EVERY_S = 60.0
 
@@ -161,7 +164,14 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             first=_load_first(settings),
             bytes_max=settings.memory_budget_bytes,
         )
-        galleries.load()
+        if isinstance(store, SQLiteStore):
+            saved = settings.data / INDEX
+            galleries.restore(saved, store.index_key())
+            galleries.load()
+            # Called when nothing calls any more: last built, first closed.
+            opened.callback(lambda: galleries.save(saved, store.index_key()))
+        else:
+            galleries.load()
         buckets = _buckets(settings, reads_max=max(1, planned.call_threads - 1))
         opened.callback(buckets.close)
         parts = Parts(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +25,7 @@ from recollect.gallery.scan import Scanner, best
 from recollect.gallery.store import Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from recollect.gallery.kernel import Kernel
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 Space = tuple[int, str]
 """A collection's key and what is searched in it: "faces" or "users"."""
 
+Outside = Callable[[Sequence[str]], "Templates"]
+"""Reads templates of ids, shape (count, dimension), NaN for an id that is not there any more."""
+
 
 class Arena:
     """Spaces of templates, each searched as a whole; safe from any thread.
@@ -39,10 +44,6 @@ class Arena:
     Args:
         threads: most threads that one search may use.
         kernel: "auto", or "native", "numkong" or "numpy" to insist on one.
-        templates: reads templates from the truth, shape (count, dimension), NaN for an id that is
-            not there any more. Where given, the arena keeps codes only, which at 128 dimensions
-            are 160 bytes a face in place of 672 (`Layout.row_bytes`), and asks for the templates
-            of the few rows that a search has to score.
 
     Raises:
         OSError: the compiled kernel was insisted on and cannot be had.
@@ -53,13 +54,12 @@ class Arena:
         *,
         threads: int = 1,
         kernel: str | Kernel = "auto",
-        templates: Callable[[Space, Sequence[str]], Templates] | None = None,
     ) -> None:
         assert threads >= 1
         self._kernel = choose(kernel) if isinstance(kernel, str) else kernel
         self._scanner = Scanner(self._kernel, threads)
-        self._templates = templates
-        self._shelves: dict[int, Shelf] = {}
+        self._outside: dict[Space, Outside] = {}
+        self._shelves: dict[Layout, Shelf] = {}
         self._centres: dict[tuple[int, bytes | None], Centre] = {}
         self._spaces: dict[Space, Region] = {}
         self._lock = threading.Lock()
@@ -74,23 +74,41 @@ class Arena:
         self._scanner.close()
         self._scanner = Scanner(self._kernel, threads)
 
-    def open(self, space: Space, dimension: int, centre: Template | None) -> None:
-        """Make a space; `centre` holds for as long as it lives. It must not exist."""
+    def open(
+        self,
+        space: Space,
+        dimension: int,
+        centre: Template | None,
+        templates: Outside | None = None,
+    ) -> None:
+        """Make a space, which must not exist.
+
+        Args:
+            space: its name.
+            dimension: of its templates.
+            centre: what its codes are relative to for as long as it lives.
+            templates: reads templates from the truth. Where given, the arena keeps codes only,
+                which at 128 dimensions are 160 bytes a face in place of 672 (`Layout.row_bytes`),
+                and asks for the templates of the few rows that a search has to score.
+        """
+        layout = self._layout(dimension, keeps_templates=templates is None)
         with self._lock:
             assert space not in self._spaces, f"{space} is open already"
-            shelf = self._shelves.get(dimension)
+            shelf = self._shelves.get(layout)
             if shelf is None:
-                shelf = self._shelves[dimension] = Shelf(self._layout(dimension))
+                shelf = self._shelves[layout] = Shelf(layout)
             # All collections of a pack share one: there may be tens of thousands of them.
             vector = None if centre is None else np.asarray(centre, np.float32).tobytes()
             shared = self._centres.get((dimension, vector))
             if shared is None:
                 shared = self._centres[dimension, vector] = Centre.of(centre, dimension)
+            if templates is not None:
+                self._outside[space] = templates
             self._spaces[space] = Region(shelf, self._kernel, shared)
 
-    def need_bytes(self, dimension: int, rows: int) -> int:
+    def need_bytes(self, dimension: int, rows: int, *, keeps_templates: bool) -> int:
         """Memory that so many rows take; those of a space that changes take up to half more."""
-        return self._layout(dimension).row_bytes() * rows
+        return self._layout(dimension, keeps_templates=keeps_templates).row_bytes() * rows
 
     def held_bytes(self, space: Space) -> int:
         """Memory that a space has taken from its shelf, rows without use included."""
@@ -147,7 +165,7 @@ class Arena:
             KeyError: the space is not open (dropped meanwhile, perhaps).
         """
         assert count_max >= 1
-        region = self._spaces[space]
+        region, outside = self._spaces[space], self._outside.get(space)
         dimension = region.shelf.layout.dimension
         assert probe.shape == (dimension,), "probe comes from another model"
         assert abs(float(np.linalg.norm(probe)) - 1.0) < 1e-3, "probe is not unit length"
@@ -158,12 +176,10 @@ class Arena:
             if not len(rows):
                 return []
             ids = self._kernel.ids(view, rows)
-            if self._templates is None:
+            if outside is None:
                 scores = self._kernel.scores(view, rows, query)
-        if self._templates is not None:
-            scores = exact.scores(
-                self._templates(space, unpacked_all([ids.tobytes()])), query.probe
-            )
+        if outside is not None:
+            scores = exact.scores(outside(unpacked_all([ids.tobytes()])), query.probe)
         shut_out = None if exclude is None else packed_all([exclude]).tobytes()
         ids, scores = best(ids, scores, count_max, score_min, shut_out)
         return [
@@ -175,6 +191,7 @@ class Arena:
         """Forget a space and overwrite its rows; searches in progress finish first."""
         with self._lock:
             region = self._spaces.pop(space)
+            self._outside.pop(space, None)
         region.drop()
 
     def save(self, path: Path, key: bytes) -> None:
@@ -196,13 +213,20 @@ class Arena:
             snapshot.write(file, key, list(self._spaces.items()))
         disk.replace(unfinished, path)
 
-    def restore(self, path: Path, key: bytes, expected: Mapping[Space, int]) -> set[Space]:
+    def restore(
+        self,
+        path: Path,
+        key: bytes,
+        expected: Mapping[Space, int],
+        outside: Mapping[Space, Outside] = MappingProxyType({}),
+    ) -> set[Space]:
         """Open the spaces of a saved file that stand where the truth stands, and remove the file.
 
         Args:
             path: the file.
             key: that it was saved with.
             expected: the change sequence of each space that there is.
+            outside: what reads templates from the truth, for the spaces that are to hold codes.
 
         Returns:
             The spaces that are open now, complete; the others have to be read from the truth.
@@ -220,9 +244,11 @@ class Arena:
                 for record, centre in reader.records():
                     space = record.key, record.kind
                     wanted = expected.get(space) == record.sequence
-                    wanted &= record.layout == self._layout(record.dimension)
+                    wanted &= record.layout == self._layout(
+                        record.dimension, keeps_templates=space not in outside
+                    )
                     if wanted:
-                        self.open(space, record.dimension, centre)
+                        self.open(space, record.dimension, centre, outside.get(space))
                         opened.add(space)
                     for columns in reader.blocks(record):
                         if wanted:
@@ -241,9 +267,9 @@ class Arena:
             self.drop(space)
         self._scanner.close()
 
-    def _layout(self, dimension: int) -> Layout:
+    def _layout(self, dimension: int, *, keeps_templates: bool) -> Layout:
         return Layout(
             dimension,
-            keeps_templates=self._templates is None,
+            keeps_templates=keeps_templates,
             keeps_signs=self._kernel.keeps_signs(dimension),
         )

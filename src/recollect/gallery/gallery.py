@@ -10,15 +10,25 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
+import numpy as np
+
 from recollect import telemetry
 from recollect.errors import InternalServerError, ThrottlingException
 from recollect.gallery.crypt import Damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
-    from recollect.gallery.arena import Arena
-    from recollect.gallery.store import Candidate, Change, Collection, Store, Template
+    from recollect.gallery.arena import Arena, Outside, Space
+    from recollect.gallery.store import (
+        Candidate,
+        Change,
+        Collection,
+        Store,
+        Template,
+        Templates,
+    )
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +41,8 @@ LATER_MAX: Final = 10_000
 """Changes kept for a collection that is being read; with more of them it is read again."""
 ROOM_EVERY_S: Final = 0.02
 """How often one who waits for memory looks whether a search has ended."""
+SAVED_BYTES_MAX: Final = 1 << 30
+"""Largest index that is saved at a stop: one or two seconds of sealing, and of reading back."""
 EVERY: Final = "*"
 """Stands for all collections among those to be read at the start."""
 
@@ -89,6 +101,8 @@ class Galleries:
         self._bytes = 0
         """Memory of the open collections, and what those that are being read will take."""
         self._loaded = False
+        self._restored: set[int] = set()
+        """Collections that were restored and not yet taken up by `load`."""
         # Guards the order, and who is searched; held for a few instructions.
         self._recency = threading.Lock()
         self._recent: OrderedDict[int, _Index] = OrderedDict()
@@ -124,6 +138,44 @@ class Galleries:
             else:
                 self._load(collection, time.monotonic(), read)
         self._loaded = True
+
+    def restore(self, path: Path, key: bytes) -> None:
+        """Take what a saved file holds of collections that stand where it left them, before `load`.
+
+        The file is used up. Whatever is wrong with it costs time only: `load` reads the truth.
+        """
+        collections = [] if self._first is not None else self._store.every_collection()
+        expected: dict[Space, int] = {}
+        outside: dict[Space, Outside] = {}
+        for collection in collections:
+            sequence = self._store.sequence(collection)
+            expected |= {(collection.key, kind): sequence for kind in KINDS}
+            outside |= self._outside(collection)
+        try:
+            opened = self._arena.restore(path, key, expected, outside)
+        except FileNotFoundError:
+            return
+        except (Damaged, OSError) as error:
+            log.warning("the saved index is of no use, the truth is read: %s", error)
+            return
+        numbers = {number for number, _ in opened}
+        whole = {n for n in numbers if {(n, kind) for kind in KINDS} <= opened}
+        with self._moved:
+            self._restored = whole
+            for number in numbers - whole:
+                self._put_away(number)
+
+    def save(self, path: Path, key: bytes) -> None:
+        """Write the index to a file for `restore`, when nothing changes any more.
+
+        Where it cannot be written, or is so large that a stop would take long, there is none.
+        """
+        if self._first is not None or self._bytes > SAVED_BYTES_MAX:
+            return
+        try:
+            self._arena.save(path, key)
+        except OSError as error:
+            log.warning("the index was not saved, the next start reads the truth: %s", error)
 
     def ready(self) -> bool:
         """Whether the index was built from the truth."""
@@ -270,8 +322,13 @@ class Galleries:
     def _read(self, collection: Collection, read: Callable[[int], None] | None) -> _Index:
         key = collection.key
         centre = self._centre_of(collection.pack)
+        if key in self._restored:
+            self._restored.remove(key)
+            return _Index(collection, self._arena.sequence((key, "faces")))
+        outside = self._outside(collection)
         for kind in KINDS:
-            self._arena.open((key, kind), collection.dimension, centre)
+            space = key, kind
+            self._arena.open(space, collection.dimension, centre, outside.get(space))
         sequence, blocks = self._store.scan(collection)
         for ids, templates in blocks:
             self._arena.load((key, "faces"), ids, templates)
@@ -283,9 +340,25 @@ class Galleries:
             self._arena.publish((key, kind), sequence, (), ())
         return _Index(collection, sequence)
 
+    def _outside(self, collection: Collection) -> dict[Space, Outside]:
+        """How the arena gets at templates that it does not hold: those of faces, which never
+        change and are read beside the rest of an answer's rows anyway. Those of users it holds.
+        """
+
+        def templates(face_ids: Sequence[str]) -> Templates:
+            found = self._store.face_templates(collection, face_ids)
+            gone = np.full(collection.dimension, np.nan, np.float32)
+            return np.stack([found.get(face_id, gone) for face_id in face_ids])
+
+        return {(collection.key, "faces"): templates}
+
     def _need(self, collection: Collection) -> int:
         """Memory that a collection will take."""
-        return self._arena.need_bytes(collection.dimension, sum(self._store.counts(collection)))
+        faces, users = self._store.counts(collection)
+        dimension = collection.dimension
+        return self._arena.need_bytes(
+            dimension, faces, keeps_templates=False
+        ) + self._arena.need_bytes(dimension, users, keeps_templates=True)
 
     def _weigh(self, index: _Index) -> None:
         """Count the memory of a collection anew."""

@@ -29,7 +29,6 @@ from recollect.measure.synthetic import identifiers, numbers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from recollect.gallery.arena import Space
     from recollect.gallery.kernel import Kernel
     from recollect.gallery.store import Candidate, Template, Templates
     from recollect.measure.engines import Engine
@@ -93,11 +92,11 @@ class Ours:
     ) -> None:
         self.kernel: Kernel = choose(kernel)
 
-        def templates(_: Space, ids: Sequence[str]) -> Templates:
+        def templates(ids: Sequence[str]) -> Templates:
             return gallery.templates(np.array(numbers(ids), np.int64))
 
-        self.arena = Arena(kernel=self.kernel, templates=templates if codes_only else None)
-        self.arena.open(SPACE, gallery.dimension, gallery.centre)
+        self.arena = Arena(kernel=self.kernel)
+        self.arena.open(SPACE, gallery.dimension, gallery.centre, templates if codes_only else None)
         self.name = f"recollect {self.arena.kernel}{', codes only' if codes_only else ''}"
         before, seconds = _resident_bytes(), 0.0
         for rows, block in gallery.blocks():

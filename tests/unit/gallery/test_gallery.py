@@ -90,7 +90,7 @@ def test_the_packs_centre_is_given_to_the_index(store):
     seen = []
 
     class Watching(ExactArena):
-        def open(self, space, dimension, centre):
+        def open(self, space, dimension, centre, templates=None):
             seen.append((space[1], dimension, centre))
             super().open(space, dimension, centre)
 

@@ -161,7 +161,7 @@ def test_many_searches_of_many_collections_are_right_in_the_memory_of_two(store)
     made = [filled(store, f"c{number}", number) for number in range(6)]
     arena = Arena()
     galleries = bounded(store, 0, arena)
-    galleries._bytes_max = 2 * 64 * arena._layout(8).row_bytes()
+    galleries._bytes_max = 2 * 64 * arena.need_bytes(8, 1, keeps_templates=False)
     wrong, most = [], []
     # The store of dictionaries leaves it to its callers that changes come one after the other.
     turn = threading.Lock() if isinstance(store, DictStore) else contextlib.nullcontext()

@@ -76,9 +76,11 @@ def test_a_space_that_stands_elsewhere_in_the_truth_is_left_out(path):
 
 def test_spaces_of_another_layout_are_left_out(path):
     filled("numpy").save(path, KEY)
-    codes_only = Arena(kernel="numpy", templates=lambda space, face_ids: None)
+    outside = dict.fromkeys((FACES, OTHER), lambda face_ids: None)
 
-    assert codes_only.restore(path, KEY, {FACES: 7, USERS: 7, OTHER: 3}) == set()
+    opened = Arena(kernel="numpy").restore(path, KEY, {FACES: 7, USERS: 7, OTHER: 3}, outside)
+
+    assert opened == {USERS}
 
 
 @pytest.mark.parametrize("place", [3, 100, -5_000_000, -3])

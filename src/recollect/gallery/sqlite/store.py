@@ -94,6 +94,7 @@ class SQLiteStore(Erasures, Keys):
             self._secrets = crypt.Box(crypt.derived(key, "access keys"))
             self._nobody = nobody(self._secrets)
             self._chain = Chain(crypt.derived(key, "audit"))
+            self._index_key = crypt.derived(key, "index")
             self._database = open_database(folder, key, vfs=vfs)
             self._keyring = Keyring(folder / KEYRING, key, volume, vfs=vfs)
             self._commits = GroupCommit(self._database, volume, self._publish)
@@ -108,6 +109,15 @@ class SQLiteStore(Erasures, Keys):
             raise
         if exclusive:
             self._tender.start()
+
+    def index_key(self) -> bytes:
+        """A key, 32 bytes, that changes with every record of the audit log.
+
+        What is sealed under it opens only beside the very truth that it was made of: neither one
+        that went on without it nor one that was put back from a backup.
+        """
+        head = self.audit_head()
+        return crypt.derived(self._index_key, f"index {head.mac.hex() if head else ''}")
 
     def subscribe(self, apply: Callable[[Change], None]) -> None:
         """See Store."""
