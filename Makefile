@@ -60,4 +60,4 @@ torture: embedded
 
 lock:
 	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra dev --no-emit-package recollect pyproject.toml -o requirements-dev.lock
-	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
+	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra postgres -c requirements-dev.lock pyproject.toml -o requirements.lock

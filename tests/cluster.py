@@ -28,7 +28,7 @@ from botocore.config import Config
 
 HERE = Path(__file__).parent
 PORT = 8080
-START_S_MAX = 60
+START_S_MAX = 300
 
 
 class Host:

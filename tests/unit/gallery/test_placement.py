@@ -9,7 +9,7 @@ import pytest
 
 import postgres_server
 from dict_store import DictStore
-from enrolments import collection, enrolment, face_id, opened, template
+from enrolments import Clock, Ids, collection, enrolment, face_id, opened, template
 from exact_arena import ExactArena
 from nodes import nodes
 from recollect.errors import ThrottlingException
@@ -22,8 +22,6 @@ ROW = 32
 
 @pytest.fixture(params=["dict", "sqlite", "postgres"])
 def store(request, tmp_path):
-    from enrolments import Clock, Ids
-
     with opened(request.param, tmp_path / "data", Clock(), Ids()) as store:
         yield store
 
@@ -156,6 +154,7 @@ def test_what_is_to_be_read_first_is_there_before_the_first_search(store):
     assert found(every, c, 1) == found(some, a, 1) == [face_id(1)]
 
 
+@pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
 def test_many_searches_of_many_collections_are_right_in_the_memory_of_two(store):
     """With the real arena, under changes, from several threads."""
     made = [filled(store, f"c{number}", number) for number in range(6)]

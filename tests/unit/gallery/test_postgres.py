@@ -438,10 +438,31 @@ def test_nodes_that_start_at_once_make_one_schema():
         assert ask(url, "SELECT count(*) FROM migration") == [(1,)]
 
 
-def test_a_schema_of_a_newer_release_is_refused():
+def test_two_releases_serve_at_once_where_the_newer_schema_allows_it():
+    """A rolling upgrade: the new node migrates under the old one, which goes on and may restart."""
+    with postgres_server.schema() as url, nodes(url) as (old, new):
+        staff = collection(old.store)
+        old.store.add_faces(staff, [enrolment(1)])
+        # What the step of a later release may do: add.
+        ask(url, "ALTER TABLE face ADD COLUMN later text NOT NULL DEFAULT 'x'")
+        ask(url, "ALTER TABLE tally ADD COLUMN later bigint NOT NULL DEFAULT 0")
+        ask(url, "CREATE TABLE later (collection bigint PRIMARY KEY)")
+        ask(url, "INSERT INTO migration VALUES (2, 1)")
+
+        old.store.add_faces(staff, [enrolment(2)])
+        new.store.delete_faces(staff, [face_id(1)])
+        with contextlib.ExitStack() as stack:
+            (again,) = stack.enter_context(nodes(url, 1))
+            for node in (old, new, again):
+                assert node.found(staff, 1) == []
+                assert node.found(staff, 2) == [face_id(2)]
+        assert ask(url, "SELECT max(number) FROM migration") == [(2,)]
+
+
+def test_a_schema_of_a_newer_release_is_refused_where_it_does_not_allow_this_one():
     with postgres_server.schema() as url:
         postgres_store(url).close()
-        ask(url, "INSERT INTO migration VALUES (99)")
+        ask(url, "INSERT INTO migration VALUES (99, 98)")
         with pytest.raises(StoreUnusable, match="written by a newer one"):
             postgres_store(url)
 

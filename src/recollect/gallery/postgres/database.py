@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -59,6 +60,8 @@ SELECT
 DURABLE: Final = {"fsync": {"on"}, "full_page_writes": {"on"}}
 """What the server has to be set to, or it can lose what was acknowledged."""
 
+WORKS_FROM: Final = re.compile(r"-- Releases that know schema (\d+) work with this one\.\n")
+"""How the file of a migration begins."""
 MIGRATION_LOCK: Final = 0x7265_636F_6C6C
 """Of the one node that brings the schema up to date."""
 
@@ -378,24 +381,37 @@ def _check(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection) -> None:
-    """Bring the schema up to date, one node at a time."""
+    """Bring the schema up to date, one node at a time.
+
+    Each step says in its first line which release still works beside it: what a step of a rolling
+    upgrade may do is add, and what it takes away the release before must not have used.
+    """
     folder = resources.files("recollect.gallery") / "migrations" / "postgres"
     steps = sorted(folder.iterdir(), key=lambda file: file.name)
     assert [int(file.name[:4]) for file in steps] == list(range(1, len(steps) + 1))
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
-        connection.execute("CREATE TABLE IF NOT EXISTS migration (number integer PRIMARY KEY)")
-        row = connection.execute("SELECT coalesce(max(number), 0) FROM migration").fetchone()
-        assert row is not None
-        found = row[0]
-        if found > len(steps):
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS migration"
+            " (number integer PRIMARY KEY, works_from integer NOT NULL)"
+        )
+        row = connection.execute(
+            "SELECT number, works_from FROM migration ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        found, works_from = row or (0, 0)
+        if works_from > len(steps):
             raise StoreUnusable(
                 f"the database has schema {found}, this release knows {len(steps)}: it was "
                 "written by a newer one, which has to be used again"
             )
+        if found > len(steps):
+            log.warning("the database has schema %s of a newer release, which allows this", found)
         for number, step in enumerate(steps[found:], found + 1):
-            connection.execute(step.read_text(encoding="utf-8"))
-            connection.execute("INSERT INTO migration VALUES (%s)", [number])
+            text = step.read_text(encoding="utf-8")
+            said = WORKS_FROM.match(text)
+            assert said is not None, f"{step.name} does not say from which schema on it works"
+            connection.execute(text)
+            connection.execute("INSERT INTO migration VALUES (%s, %s)", [number, int(said[1])])
 
 
 def _one_line(error: Exception) -> str:

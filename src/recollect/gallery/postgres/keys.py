@@ -139,18 +139,27 @@ class Keys(Tables):
             batch, self._waiting = self._waiting, []
 
         def write(sql: Sql) -> None:
-            # The row is there from the first start on, so that the first entries wait as well.
-            sql.run("SELECT 1 FROM root FOR UPDATE")
-            head = _head(sql)
-            rows = []
+            # Whoever waited for the lock gets the row as it is then, which a join would not show.
+            row = sql.row(f"{HEAD} FOR UPDATE")
+            if row is None:
+                # Before the first entry; this row is there from the first start on.
+                sql.run("SELECT 1 FROM root FOR UPDATE")
+                row = sql.row(f"{HEAD} FOR UPDATE")
+            head = Head(*row) if row else None
+            records = []
             for waiting in batch:
                 record, head = self._chain.next(head, waiting.entry)
-                rows.append((record.sequence, record.entry, record.mac))
+                records.append(record)
             assert head is not None
-            sql.each("INSERT INTO audit VALUES (%s, %b, %b)", rows)
+            # In one journey: each costs every call of every node.
             sql.run(
-                "INSERT INTO audit_head VALUES (1, %s, %s, %s) ON CONFLICT (one) DO UPDATE SET"
+                "WITH longer AS (INSERT INTO audit"
+                " SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[]))"
+                " INSERT INTO audit_head VALUES (1, %s, %s, %s) ON CONFLICT (one) DO UPDATE SET"
                 " sequence = excluded.sequence, mac = excluded.mac, seal = excluded.seal",
+                [record.sequence for record in records],
+                [record.entry for record in records],
+                [record.mac for record in records],
                 head.sequence,
                 head.mac,
                 head.seal,

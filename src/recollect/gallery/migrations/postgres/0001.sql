@@ -1,3 +1,5 @@
+-- Releases that know schema 1 work with this one.
+
 -- The truth of several nodes. Every key of what grows begins with the collection, so that these
 -- tables can be distributed by it; `collection`, `access_key` and the audit log are small or one.
 

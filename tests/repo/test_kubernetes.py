@@ -1,0 +1,73 @@
+"""The files under deploy/kubernetes are what Kubernetes and our settings understand."""
+
+from pathlib import Path
+
+import pytest
+
+from recollect.settings import table
+
+yaml = pytest.importorskip("yaml")
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
+RESOURCES = [
+    document
+    for name in yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
+    for document in yaml.safe_load_all((FOLDER / name).read_text())
+]
+
+
+def of_kind(kind):
+    return [resource for resource in RESOURCES if resource["kind"] == kind]
+
+
+def test_every_file_is_part_of_the_whole():
+    listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
+
+    assert sorted([*listed, "kustomization.yaml"]) == sorted(p.name for p in FOLDER.iterdir())
+
+
+@pytest.mark.parametrize(
+    "resource", RESOURCES, ids=lambda r: f"{r['kind']}-{r['metadata']['name']}"
+)
+def test_each_resource_follows_the_schema_of_kubernetes(resource):
+    # Its schemas take 108 MB, so it is no dependency: `pip install kubernetes-validate`.
+    validator = pytest.importorskip("kubernetes_validate")
+
+    validator.validate(resource, "1.32", strict=True)
+
+
+def test_every_setting_that_is_given_exists():
+    known = {variable for _, variable, _, _ in table()}
+    (container,) = of_kind("Deployment")[0]["spec"]["template"]["spec"]["containers"]
+    given = {entry["name"] for entry in container["env"]} | set(of_kind("ConfigMap")[0]["data"])
+
+    assert given <= known
+
+
+def test_selectors_meet_the_pods_and_nothing_runs_as_root():
+    (deployment,) = of_kind("Deployment")
+    pod = deployment["spec"]["template"]
+    labels = pod["metadata"]["labels"]
+    for service in of_kind("Service"):
+        assert service["spec"]["selector"] == labels
+    for kind in ("PodDisruptionBudget",):
+        assert of_kind(kind)[0]["spec"]["selector"]["matchLabels"] == labels
+    assert pod["spec"]["securityContext"]["runAsNonRoot"]
+    for container in pod["spec"]["containers"]:
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+    # The drain and the pause before it end before the pod is killed.
+    settings = of_kind("ConfigMap")[0]["data"]
+    assert (
+        float(settings["RECOLLECT_DRAIN_DEADLINE_S"]) + 5
+        < (pod["spec"]["terminationGracePeriodSeconds"])
+    )
+
+
+def test_the_autoscaler_asks_for_a_metric_that_there_is():
+    from recollect import telemetry
+
+    (scaler,) = of_kind("HorizontalPodAutoscaler")
+
+    names = {metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"]}
+    assert names == {telemetry.CALLS_WAITING._name}
