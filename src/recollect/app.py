@@ -42,11 +42,10 @@ from recollect.vision.manifest import PackError
 from recollect.vision.pack import load as load_pack
 from recollect.vision.packs import choice
 from recollect.vision.source import Bucket, Buckets
-from recollect.wire import access, openapi, probes
+from recollect.wire import access, openapi, probes, serve
 from recollect.wire.caller import Caller, Credential, HttpRequest
 from recollect.wire.limits import Limits
 from recollect.wire.pages import Guarded
-from recollect.wire.serve import serve
 from recollect.wire.server import Endpoint
 from recollect.wire.sigv4 import Replays
 
@@ -227,17 +226,17 @@ def run(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> Non
     if settings.metrics_port:
         start_http_server(settings.metrics_port, "127.0.0.1")
     try:
-        serve(
+        serve.Server(
             server.asgi,
-            settings.host,
-            settings.port,
-            server.limits,
+            host=settings.host,
+            port=settings.port,
+            limits=server.limits,
             certificate=settings.tls_certificate,
             key=settings.tls_key,
             trusted_proxies=tuple(p.strip() for p in settings.trusted_proxies.split(",") if p),
             on_started=lambda host, port: _announce(settings, host, port),
             on_stopping=server.endpoint.drain,
-        )
+        ).run()
     finally:
         (settings.data / "address").unlink(missing_ok=True)
         server.close()

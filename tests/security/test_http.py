@@ -477,7 +477,7 @@ import sys, time
 sys.path.insert(0, {tests!r})
 from wire_stub import endpoint
 from recollect.wire.limits import Limits
-from recollect.wire.serve import serve
+from recollect.wire.serve import Server
 def slow(caller, params):
     time.sleep({work_s})
     return {{}}
@@ -485,7 +485,9 @@ limits = Limits(call_threads=20, call_wait_max_s=60, drain_deadline_s={drain_s})
 app = endpoint(operations={{"ListCollections": slow}}, limits=limits)
 def started(host, port):
     print(port, flush=True)
-serve(app, "127.0.0.1", 0, limits, on_started=started, on_stopping=app.drain)
+Server(
+    app, host="127.0.0.1", port=0, limits=limits, on_started=started, on_stopping=app.drain
+).run()
 app.close()
 print("closed", flush=True)
 """

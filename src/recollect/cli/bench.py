@@ -26,7 +26,7 @@ from rich.table import Table
 
 from recollect import __version__
 from recollect.cli.client import Client, from_data, from_environment
-from recollect.cli.keys import CommandError
+from recollect.cli.failure import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence

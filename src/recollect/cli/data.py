@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from recollect.cli.failure import CommandError
 from recollect.cli.intake import connect
-from recollect.cli.keys import CommandError
+from recollect.cli.options import DataOption, JsonOption, UrlOption
 from recollect.settings import load
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ subject_app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder of the server")]
-UrlOption = Annotated[str | None, typer.Option(help="Address of the server")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 PAGE = 4096
 
 

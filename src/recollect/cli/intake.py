@@ -27,7 +27,8 @@ from rich.progress import (
 from recollect import errors
 from recollect.cli import pictures
 from recollect.cli.client import Client, ServerUnreachable, from_data, from_environment
-from recollect.cli.keys import CommandError
+from recollect.cli.failure import CommandError
+from recollect.cli.options import DataOption, JsonOption, UrlOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,11 +60,9 @@ def import_(
     report: Annotated[
         Path | None, typer.Option(help="JSON file of every picture's outcome")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Data folder of a server on this machine")
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="Address of the server")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs")] = False,
+    data: DataOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Import pictures; after Ctrl-C or a crash the same command goes on where it stopped.
 
@@ -289,11 +288,9 @@ def search(
     collection: Annotated[str, typer.Option(help="CollectionId")],
     threshold: Annotated[float, typer.Option(help="Least Similarity")] = 80.0,
     max_faces: Annotated[int, typer.Option(help="Most matches")] = 20,
-    data: Annotated[
-        Path | None, typer.Option(help="Data folder of a server on this machine")
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="Address of the server")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs")] = False,
+    data: DataOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Search a collection for the largest face of a picture; exits 1 where nobody matches."""
     from rich.table import Table

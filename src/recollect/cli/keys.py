@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from recollect.cli.failure import CommandError
+from recollect.cli.options import DataOption, JsonOption
 from recollect.settings import load
 from recollect.wire.bearer import token as bearer_token
 
@@ -25,13 +27,7 @@ key_app = typer.Typer(
 )
 policy_app = typer.Typer(help="Policies: attach one to a key, show, simulate.")
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder of the server")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 KeyArgument = Annotated[str, typer.Argument(metavar="ACCESS_KEY_ID")]
-
-
-class CommandError(Exception):
-    """A command cannot do what it was asked; the message says why and what to do."""
 
 
 @key_app.command("create")

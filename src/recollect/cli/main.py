@@ -25,6 +25,8 @@ from recollect.cli import (
     searching,
 )
 from recollect.cli import data as tending
+from recollect.cli.failure import CommandError
+from recollect.cli.options import DataOption, JsonOption
 from recollect.settings import SettingError, load
 
 app = typer.Typer(
@@ -52,8 +54,6 @@ app.add_typer(tending.subject_app, name="subject")
 app.command("evaluate")(measure.evaluate)
 
 errors = Console(stderr=True)
-
-DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder of the server")]
 
 
 @app.command()
@@ -122,7 +122,7 @@ def env(
 
 @app.command()
 def version(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the version."""
     print(json.dumps({"version": __version__}) if as_json else __version__)
@@ -140,7 +140,7 @@ def main() -> None:
 
     try:
         app()
-    except (SettingError, keys.CommandError, StoreUnusable, PackError, ListenError) as error:
+    except (SettingError, CommandError, StoreUnusable, PackError, ListenError) as error:
         errors.print(f"[bold red]recollect:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except AnswerError as error:

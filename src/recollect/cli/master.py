@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from recollect.cli.options import DataOption
 from recollect.settings import load
 
 app = typer.Typer(help="The master key: rotate; or add a second one and retire the first.")
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder of the server")]
 
 BACK_UP = (
     "Copies made before open with the key of their time, until the next `recollect backup` to their"

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from recollect.cli.client import Client, from_data, from_environment
-from recollect.cli.keys import CommandError
+from recollect.cli.failure import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from recollect.cli.options import JsonOption
 from recollect.settings import load, models_folder
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ SHOWN = (80.0, 90.0, 99.0)
 GALLERIES = (1_000, 100_000, 10_000_000)
 """Gallery sizes for which the meaning of a Similarity is spelt out."""
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
 
 
@@ -181,7 +181,7 @@ def pull(
     timeout_s: Annotated[float, typer.Option(help="Longest silence of the other side")] = 30.0,
 ) -> None:
     """Fetch a pack from its official address and install it; nothing unpinned is ever loaded."""
-    from recollect.cli.keys import CommandError
+    from recollect.cli.failure import CommandError
     from recollect.vision.manifest import PackError
     from recollect.vision.packs import pull as pulling
 
@@ -256,7 +256,7 @@ def calibrate(
     """
     import numpy as np
 
-    from recollect.cli.keys import CommandError
+    from recollect.cli.failure import CommandError
     from recollect.measure import calibration, data
     from recollect.vision.pack import load as load_pack
 
@@ -401,7 +401,7 @@ def _installed() -> list[Manifest]:
 
 
 def _manifest(name: str) -> Manifest:
-    from recollect.cli.keys import CommandError
+    from recollect.cli.failure import CommandError
 
     for manifest in _installed():
         if manifest.name == name:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from recollect.cli.keys import CommandError
+from recollect.cli.failure import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

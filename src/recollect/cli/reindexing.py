@@ -17,7 +17,8 @@ import typer
 from recollect import errors
 from recollect.cli import intake, pictures
 from recollect.cli.client import Client, ServerUnreachable
-from recollect.cli.keys import CommandError
+from recollect.cli.failure import CommandError
+from recollect.cli.options import DataOption, JsonOption, UrlOption
 from recollect.operations.service import image_id
 
 if TYPE_CHECKING:
@@ -56,11 +57,9 @@ def reindex(
     report: Annotated[
         Path | None, typer.Option(help="JSON file of every picture's outcome, old FaceId to new")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Data folder of a server on this machine")
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="Address of the server")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs")] = False,
+    data: DataOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a collection again with another pack; callers notice the switch, nothing before it.
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from recollect.cli.bench import SeedOption
-from recollect.cli.keys import CommandError
+from recollect.cli.failure import CommandError
 
 if TYPE_CHECKING:
     from recollect.measure.searching import Line

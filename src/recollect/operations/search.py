@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         SearchUsersRequestTypeDef,
     )
 
+    from recollect.gallery.gallery import Kind
     from recollect.gallery.store import Collection, Template
     from recollect.operations.service import Service
     from recollect.operations.shapes import Answer
@@ -229,23 +230,11 @@ def _face_matches(
     exclude: str | None = None,
 ) -> list[Answer]:
     """FaceMatches above the threshold, most similar first, equal ones by FaceId."""
-    pack = service.pack(collection)
-    with telemetry.stage("search"):
-        candidates = service.parts.galleries.search(
-            collection,
-            probe,
-            count_max=count_max,
-            score_min=pack.score(threshold),
-            exclude=exclude,
-        )
+    found = _found(service, collection, "faces", probe, threshold, count_max, exclude)
     with telemetry.stage("faces"):
-        faces = service.store.faces(collection, [c.id for c in candidates])
+        faces = service.store.faces(collection, [face_id for face_id, _ in found])
     # A face that was deleted since the search began is gone: it is not shown.
-    return [
-        shapes.face_match(faces[c.id], pack.similarity(c.score))
-        for c in candidates
-        if c.id in faces
-    ]
+    return [shapes.face_match(faces[i], similar) for i, similar in found if i in faces]
 
 
 def _user_matches(
@@ -257,6 +246,21 @@ def _user_matches(
     exclude: str | None = None,
 ) -> list[Answer]:
     """UserMatches above the threshold, most similar first."""
+    found = _found(service, collection, "users", probe, threshold, count_max, exclude)
+    users = service.store.users(collection, [key for key, _ in found])
+    return [shapes.user_match(users[key], similar) for key, similar in found if key in users]
+
+
+def _found(
+    service: Service,
+    collection: Collection,
+    kind: Kind,
+    probe: Template,
+    threshold: float,
+    count_max: int,
+    exclude: str | None,
+) -> list[tuple[str, float]]:
+    """Id and Similarity of what reaches the threshold, most similar first."""
     pack = service.pack(collection)
     with telemetry.stage("search"):
         candidates = service.parts.galleries.search(
@@ -264,12 +268,7 @@ def _user_matches(
             probe,
             count_max=count_max,
             score_min=pack.score(threshold),
-            kind="users",
+            kind=kind,
             exclude=exclude,
         )
-    users = service.store.users(collection, [c.id for c in candidates])
-    return [
-        shapes.user_match(users[c.id], pack.similarity(c.score))
-        for c in candidates
-        if c.id in users
-    ]
+    return [(candidate.id, pack.similarity(candidate.score)) for candidate in candidates]

@@ -179,36 +179,6 @@ class Server(uvicorn.Server):
             self._drain_timer.start()
 
 
-def serve(
-    app: ASGIApp,
-    host: str,
-    port: int,
-    limits: Limits | None = None,
-    *,
-    certificate: Path | None = None,
-    key: Path | None = None,
-    trusted_proxies: tuple[str, ...] = (),
-    on_started: Callable[[str, int], None] | None = None,
-    on_stopping: Callable[[float], None] | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT; see `Server`.
-
-    Raises:
-        ListenError: the port or the certificate cannot be used.
-    """
-    Server(
-        app,
-        host=host,
-        port=port,
-        limits=limits,
-        certificate=certificate,
-        key=key,
-        trusted_proxies=trusted_proxies,
-        on_started=on_started,
-        on_stopping=on_stopping,
-    ).run()
-
-
 def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     """The server's side of TLS 1.2 and above."""
     if certificate is None or key is None:

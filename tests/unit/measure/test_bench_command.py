@@ -9,7 +9,7 @@ import pytest
 
 from recollect import truth
 from recollect.cli import bench
-from recollect.cli.keys import CommandError
+from recollect.cli.failure import CommandError
 from recollect.measure import strangers
 from recollect.measure.own import OwnServerError, running
 from recollect.measure.target import Calls, watched

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from recollect.cli import searching as command
-from recollect.cli.keys import CommandError
+from recollect.cli.failure import CommandError
 from recollect.gallery.arena import Arena
 from recollect.measure import engines, searching, synthetic
 from recollect.measure.synthetic import KINDS, Synthetic
