@@ -27,6 +27,7 @@ class FailingDisk(apsw.VFS):
         self.cut_after = False
         self.full = False
         self.dead = False
+        self.unreadable = False
         self.failed = False
 
     def waits(self):
@@ -40,6 +41,11 @@ class FailingFile(apsw.VFSFile):
     def __init__(self, disk, name, flags):
         self.disk = disk
         super().__init__("unix", name, flags)
+
+    def xRead(self, amount, offset):
+        if self.disk.unreadable:
+            raise apsw.IOError("read failed")
+        return super().xRead(amount, offset)
 
     def xWrite(self, data, offset):
         disk = self.disk

@@ -5,6 +5,7 @@ import logging
 import random
 import shutil
 
+import apsw
 import pytest
 
 from enrolments import ACCOUNT, collection, enrolment, face_id, sqlite_store, template
@@ -83,7 +84,9 @@ def test_a_flipped_bit_is_never_a_wrong_answer(whole, tmp_path, figure, flips):
     )
 
 
-def test_a_damaged_page_fails_only_the_writes_that_meet_it(tmp_path):
+@pytest.fixture
+def holed(tmp_path):
+    """A data folder with a damaged page among staff's faces, and none among visitors'."""
     folder = tmp_path / "data"
     with contextlib.closing(sqlite_store(folder)) as store:
         staff, visitors = collection(store, "staff"), collection(store, "visitors")
@@ -96,8 +99,12 @@ def test_a_damaged_page_fails_only_the_writes_that_meet_it(tmp_path):
     with (folder / "recollect.db").open("r+b") as file:
         file.seek((page - 1) * PAGE_BYTES + 4000)
         file.write(b"?")
+    return folder
 
-    with contextlib.closing(sqlite_store(folder)) as store:
+
+def test_a_damaged_page_fails_only_the_writes_that_meet_it(holed):
+    with contextlib.closing(sqlite_store(holed)) as store:
+        staff, visitors = (store.collection(ACCOUNT, name) for name in ("staff", "visitors"))
         for number in range(10):
             with pytest.raises(Damaged):
                 store.delete_faces(staff, [face_id(number)])
@@ -106,6 +113,23 @@ def test_a_damaged_page_fails_only_the_writes_that_meet_it(tmp_path):
 
         assert store.counts(staff) == (60, 0)
         assert store.counts(visitors) == (391, 0)
+
+
+def test_where_the_file_cannot_be_opened_again_after_damage_writes_stop(holed, monkeypatch):
+    with contextlib.closing(sqlite_store(holed)) as store:
+        staff, visitors = (store.collection(ACCOUNT, name) for name in ("staff", "visitors"))
+
+        def gone(path):
+            raise apsw.CantOpenError("unable to open database file")
+
+        monkeypatch.setattr(store._database, "_open", gone)
+        with pytest.raises(InternalServerError):
+            store.delete_faces(staff, [face_id(0)])
+        monkeypatch.undo()
+        with pytest.raises(InternalServerError, match="started again"):
+            store.add_faces(visitors, [enrolment(999)])
+
+        assert store.counts(visitors) == (400, 0)
 
 
 def test_a_damaged_collection_is_named_and_the_others_are_served(whole, tmp_path):

@@ -1,5 +1,6 @@
 """The N-th write or fsync fails, for every N until nothing fails: nothing acknowledged is lost."""
 
+import contextlib
 import itertools
 import logging
 import shutil
@@ -120,6 +121,19 @@ def test_a_disk_that_fails_at_the_start_is_a_clear_refusal(tmp_path, disk, step)
             return
         disk.heal()
         sqlite_store(tmp_path / str(number)).close()
+
+
+def test_a_disk_that_cannot_be_read_is_a_typed_error_until_it_can(tmp_path, disk):
+    with contextlib.closing(sqlite_store(tmp_path / "data", vfs=disk.name)) as store:
+        staff = collection(store)
+        store.add_faces(staff, [enrolment(n) for n in range(2000)])
+    with contextlib.closing(sqlite_store(tmp_path / "data", vfs=disk.name)) as store:
+        disk.unreadable = True
+        with pytest.raises(InternalServerError, match="disk"):
+            store.list_faces(staff, after="", limit=4000)
+        disk.heal()
+
+        assert len(store.list_faces(staff, after="", limit=4000)) == 2000
 
 
 @pytest.mark.control

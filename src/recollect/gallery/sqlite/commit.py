@@ -233,7 +233,12 @@ class GroupCommit:
             return InternalServerError(SHORT)
         except _MetDamage as damage:
             # After a damaged page a connection is of no further use. The others try again.
-            self._database.renew_writer()
+            try:
+                self._database.renew_writer()
+            except Exception:
+                log.exception("there is no writer any more: nothing more is written")
+                self._volume.stopped = STOPPED
+                return InternalServerError(STOPPED)
             self._attach()
             return self._transaction([write for write in batch if write is not damage.write])
         except Exception:

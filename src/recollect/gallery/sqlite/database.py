@@ -45,6 +45,7 @@ SETTINGS: Final = {
 }
 
 SHORT = "The server is short of memory or of file descriptors; try again"
+DISK_FAILED = "A disk of the server failed; its log names the file"
 
 CARRY_MS_MAX: Final = 100
 """Longest wait for readers when the log is cut off."""
@@ -119,7 +120,8 @@ class Database:
 
         Raises:
             Damaged: a page does not carry what was written to it.
-            InternalServerError: memory or file descriptors have run out; it may do later.
+            InternalServerError: memory or file descriptors have run out, and it may do later; or
+                the disk failed.
         """
         connection = self._lent()
         try:
@@ -136,6 +138,10 @@ class Database:
         except apsw.NoMemError as error:
             self._let_go(connection)
             raise InternalServerError(SHORT) from error
+        except apsw.IOError as error:
+            log.error("%s could not be read: %s", self.path, error)
+            self._let_go(connection)
+            raise InternalServerError(DISK_FAILED) from error
         except BaseException:
             self._take_back(connection)
             raise
