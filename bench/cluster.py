@@ -10,8 +10,13 @@ join     A server is started over a database that holds the faces, told to read 
          embedded store's start with the same faces.
 search   The engine alone: one process searches a node's index and the embedded store's in turns,
          each search with the question to its truth how far the collection is.
-call     SearchFaces through HTTP, signed and audited, at both servers in turns.
-nodes    SearchFacesByImage with the real model: two nodes, each on a core of its own, against one.
+call     SearchFacesByImage with the real model, and SearchFaces, which needs none and so shows
+         what the stores cost: through HTTP, signed and audited, at both servers in turns.
+nodes    SearchFacesByImage with the real model, two callers a server: two servers against one, each
+         pinned to a core of its own. First nodes; then nodes that may use half a core each (root,
+         cgroups), so that there is as much room for PostgreSQL and the callers beside two as
+         beside one; then embedded stores with a copy of the faces each, which share nothing but
+         the machine. The processor time of a call is given for the server, PostgreSQL and callers.
 """
 
 from __future__ import annotations
@@ -19,11 +24,12 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +97,7 @@ def main() -> None:
         if "join" in parts or "call" in parts:
             served(shared, embedded, gallery, asked)
         if "nodes" in parts:
-            nodes(shared, asked)
+            nodes(shared, embedded, asked)
 
 
 def enrolments(gallery, first, end):
@@ -157,7 +163,7 @@ def search(shared, embedded, gallery, count):
 def served(shared, embedded, gallery, asked):
     """Both servers, from their start."""
     with ExitStack() as opened:
-        clients, times = [], {}
+        clients = []
         for name, settings in (("node", shared), ("embedded", embedded)):
             more = {"pack": asked.pack, "log_level": "warning", "call_threads": 2}
             if settings.store:
@@ -166,55 +172,154 @@ def served(shared, embedded, gallery, asked):
             opened.enter_context(own.running(settings.data, more))
             print(f"join: {name} ready {time.perf_counter() - began:.1f} s after its start")
             clients.append((name, opened.enter_context(from_data(settings.data))))
-            times[name] = []
+        picture = portrait(asked)
+        searched = {"CollectionId": COLLECTION, "Image": {"Bytes": picture}}
+        in_turns(clients, "SearchFacesByImage", [searched] * (asked.calls // 2))
         rows = np.random.default_rng(2).integers(0, gallery.faces, asked.calls)
-        for number, face_id in enumerate(identifiers(rows)):
-            for name, client in clients[:: 1 if number % 2 else -1]:
-                began = time.perf_counter()
-                client.call("SearchFaces", CollectionId=COLLECTION, FaceId=face_id)
-                times[name].append(time.perf_counter() - began)
-        told(f"SearchFaces over HTTP, {asked.calls} calls in turns", times)
+        in_turns(
+            clients,
+            "SearchFaces",
+            [{"CollectionId": COLLECTION, "FaceId": face_id} for face_id in identifiers(rows)],
+        )
 
 
-def nodes(shared, asked):
-    """Two nodes on a core each against one, with as many callers for each."""
+def in_turns(clients, operation, calls):
+    times = {name: [] for name, _ in clients}
+    for number, params in enumerate(calls):
+        for name, client in clients[:: 1 if number % 2 else -1]:
+            began = time.perf_counter()
+            client.call(operation, **params)
+            times[name].append(time.perf_counter() - began)
+    told(f"{operation} over HTTP, {len(calls)} calls in turns", times)
+
+
+def portrait(asked):
     from demo.pictures import photograph
 
-    picture = asked.photo.read_bytes() if asked.photo else photograph("astronaut")
-    key = None
+    return asked.photo.read_bytes() if asked.photo else photograph("astronaut")
+
+
+def nodes(shared, embedded, asked):
+    """Two servers against one: nodes, embedded stores, and nodes with half a core each."""
+    picture = portrait(asked)
+    first, second = (shared.data.with_name(f"core-{core}") for core in range(2))
+    for data in (first, second):
+        data.mkdir(mode=0o700)
+        for source in (shared.data / "master.key", shared.data / "root-credentials.json"):
+            if source.exists():
+                shutil.copy2(source, data)
     with ExitStack() as opened:
-        urls = []
-        for core in range(2):
-            data = shared.data.with_name(f"core-{core}")
-            data.mkdir(mode=0o700)
-            for name in ("master.key", "root-credentials.json"):
-                source = shared.data / name
-                if source.exists():
-                    (data / name).write_bytes(source.read_bytes())
-                    (data / name).chmod(0o600)
-            os.sched_setaffinity(0, {core})
-            more = {"pack": asked.pack, "log_level": "warning", "store": shared.store}
-            more |= {"load_first": "*", "call_threads": 2, "decode_children": 1}
-            try:
-                server = opened.enter_context(own.running(data, more))
-            finally:
-                os.sched_setaffinity(0, range(os.cpu_count()))
-            urls.append(server.url)
-            key = from_data(data)
-        with key as client:
-            client.call("IndexFaces", CollectionId=COLLECTION, Image={"Bytes": picture}, MaxFaces=1)
-        rates = {}
-        for turn in range(2):
-            for count in (1, 2):
-                done = calls(urls[:count], key, picture, asked.seconds)
-                rates.setdefault(count, []).append(done / asked.seconds)
-                print(f"nodes: {count}, turn {turn}: {done / asked.seconds:.2f} searches/s")
+        servers = [
+            opened.enter_context(pinned(core, data, asked, store=shared.store, load_first="*"))
+            for core, data in enumerate((first, second))
+        ]
+        # Only the first node that ever starts knows the root key.
+        key = opened.enter_context(from_data(first))
+        enrol(key, picture)
+        scaling("nodes", servers, key, picture, asked.seconds)
+        with halved(servers) as possible:
+            if possible:
+                scaling("nodes with half a core each", servers, key, picture, asked.seconds)
+    with ExitStack() as opened:
+        copy = embedded.data.with_name("embedded-copy")
+        opened.enter_context(pinned(0, embedded.data, asked))
+        enrol(opened.enter_context(from_data(embedded.data)), picture)
+    shutil.copytree(embedded.data, copy)
+    with ExitStack() as opened:
+        servers = [
+            opened.enter_context(pinned(core, data, asked))
+            for core, data in enumerate((embedded.data, copy))
+        ]
+        key = opened.enter_context(from_data(copy))
+        scaling("embedded", servers, key, picture, asked.seconds)
+
+
+def enrol(client, picture):
+    client.call("IndexFaces", CollectionId=COLLECTION, Image={"Bytes": picture}, MaxFaces=1)
+
+
+@contextmanager
+def pinned(core, data, asked, **more):
+    """A server that runs on one core only."""
+    more |= {"pack": asked.pack, "log_level": "warning", "call_threads": 2, "decode_children": 1}
+    with ExitStack() as opened:
+        os.sched_setaffinity(0, {core})
+        try:
+            server = opened.enter_context(own.running(data, more))
+        finally:
+            os.sched_setaffinity(0, range(os.cpu_count()))
+        yield server
+
+
+@contextmanager
+def halved(servers):
+    """Let each server use half a core at most; whether that can be done here."""
+    groups = []
+    try:
+        for server in servers:
+            group = Path(f"/sys/fs/cgroup/cpu/recollect-{server.process.pid}")
+            group.mkdir()
+            groups.append(group)
+            (group / "cpu.cfs_period_us").write_text("10000")
+            (group / "cpu.cfs_quota_us").write_text("5000")
+            for process in family(server.process.pid):
+                (group / "cgroup.procs").write_text(str(process.pid))
+    except OSError as error:
+        print(f"nodes with half a core each: not tried, {error}")
+        yield False
+    else:
+        yield True
+    finally:
+        for group in groups:
+            for pid in (group / "cgroup.procs").read_text().split():
+                (group.parent / "cgroup.procs").write_text(pid)
+            group.rmdir()
+
+
+def family(pid):
+    import psutil
+
+    first = psutil.Process(pid)
+    return [first, *first.children(recursive=True)]
+
+
+def busy_s(pid):
+    """Processor time that a process and its descendants have used."""
+    times = [process.cpu_times() for process in family(pid)]
+    return sum(spent.user + spent.system for spent in times)
+
+
+def scaling(what, servers, key, picture, seconds):
+    """The calls a second of one server and of two, and the processor time of a call."""
+    import postgres_server
+
+    postgres = postgres_server.local().server.get_pid()
+    rates, costs = {}, {}
+    for turn in range(2):
+        for count in (1, 2):
+            some = servers[:count]
+            pids = [server.process.pid for server in some]
+            before = sum(map(busy_s, pids)), busy_s(postgres), time.process_time()
+            done = calls([server.url for server in some], key, picture, seconds)
+            after = sum(map(busy_s, pids)), busy_s(postgres), time.process_time()
+            rates.setdefault(count, []).append(done / seconds)
+            spent = [1e3 * (late - early) / done for early, late in zip(before, after, strict=True)]
+            costs.setdefault(count, []).append(spent)
+            print(
+                f"{what}: {count}, turn {turn}: {done / seconds:.2f} searches/s; processor time of "
+                "one: server {:.1f} ms, PostgreSQL {:.1f}, callers {:.1f}".format(*spent)
+            )
     one, two = max(rates[1]), max(rates[2])
-    print(f"nodes: two serve {two / one:.2f} times the searches of one (best of two turns each)")
+    alone, beside = (min(server for server, _, _ in costs[count]) for count in (1, 2))
+    print(
+        f"{what}: two serve {two / one:.2f} times the searches of one (best of two turns each); a "
+        f"search costs a server {beside / alone:.2f} times as much beside another",
+        flush=True,
+    )
 
 
 def calls(urls, key, picture, seconds):
-    """SearchFacesByImage calls answered in so many seconds, two callers a node."""
+    """SearchFacesByImage calls answered in so many seconds, two callers a server."""
     end, counts = time.perf_counter() + seconds, []
 
     def work(url):

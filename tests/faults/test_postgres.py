@@ -12,6 +12,7 @@ import postgres_server
 from enrolments import collection, enrolment, face_id, postgres_store
 from nodes import nodes
 from recollect.errors import AnswerError, InternalServerError, ThrottlingException
+from recollect.gallery import audit
 from recollect.gallery.postgres import database
 from recollect.gallery.postgres.database import SLOW, UNKNOWN, UNREACHABLE, Sql, cut
 
@@ -114,6 +115,31 @@ def test_a_commit_whose_answer_is_lost_is_found_by_searches(pair, monkeypatch):
     # It is not tried again: a deletion would then answer that there was nothing to delete.
     assert str(told.value) == UNKNOWN
     assert here.found(staff, 1) == there.found(staff, 1) == [face_id(1)]
+
+
+def test_a_record_whose_answer_is_lost_is_said_and_the_chain_goes_on(pair, monkeypatch):
+    here, there = pair
+    here.store.record(b"first")
+    rows, losses = Sql.rows, iter([True])
+
+    def lost(sql, query, *values):
+        found = rows(sql, query, *values)
+        if "INTO audit" in query and next(losses, False):
+            cut(sql.connection)
+            sql.connection.close()
+            raise psycopg.OperationalError("the answer is lost")
+        return found
+
+    monkeypatch.setattr(Sql, "rows", lost)
+    with pytest.raises(InternalServerError) as told:
+        here.store.record(b"perhaps")
+    for node in (here, there, here):
+        node.store.record(b"after")
+
+    assert str(told.value) == UNKNOWN
+    entries = [record.entry for record in there.store.audit_records(after=0, limit=9)]
+    assert entries == [b"first", b"perhaps", b"after", b"after", b"after"]
+    assert audit.verify(there.store) == []
 
 
 def test_two_transactions_in_each_others_way_both_happen(url):

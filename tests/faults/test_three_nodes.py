@@ -36,6 +36,12 @@ DONE_ALREADY = {
     "DeleteUser": "ResourceNotFoundException",
 }
 TRIES = 20
+UNANSWERED = (
+    errors.InternalServerError,
+    errors.ThrottlingException,
+    errors.RequestTimeoutException,
+    ServerUnreachable,
+)
 
 
 @cache
@@ -56,7 +62,7 @@ class Patient:
         for attempt in range(TRIES):
             try:
                 return self.client.call(operation, **params)
-            except (errors.InternalServerError, errors.ThrottlingException, ServerUnreachable):
+            except UNANSWERED:
                 if attempt + 1 == TRIES:
                     raise
                 self.tally["repeated"] += 1

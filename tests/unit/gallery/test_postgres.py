@@ -16,6 +16,7 @@ from recollect.errors import (
     ResourceNotFoundException,
 )
 from recollect.gallery import audit
+from recollect.gallery.postgres.database import Sql
 from recollect.gallery.store import AccessKey, Once, StoreUnusable
 from recollect.settings import SettingError, Settings
 from recollect.truth import open_store
@@ -333,6 +334,33 @@ def test_all_nodes_write_one_audit_chain(pair, url):
     assert audit.verify(pair[1].store) == ["record 7 is not what was recorded there"]
     ask(url, "DELETE FROM audit WHERE sequence > 78")
     assert len(audit.verify(pair[1].store)) == 2
+
+
+def test_a_record_is_one_journey_where_no_other_node_recorded_since(pair, monkeypatch):
+    here, there = pair
+    asked = []
+    for name in ("run", "rows"):
+        statement = getattr(Sql, name)
+        monkeypatch.setattr(
+            Sql,
+            name,
+            lambda sql, query, *values, statement=statement: (
+                asked.append("audit" in query) or statement(sql, query, *values)
+            ),
+        )
+
+    def journeys(node):
+        asked.clear()
+        node.store.record(b"{}")
+        return sum(asked)
+
+    assert [journeys(here), journeys(here)][1] == 1
+    assert journeys(there) > 1
+    # In vain once, as the chain has grown; then under its lock.
+    assert journeys(here) == 3
+    assert journeys(here) == 1
+    assert audit.verify(here.store) == []
+    assert here.store.audit_head().sequence == 5
 
 
 def test_a_key_works_on_every_node_at_once(pair):

@@ -50,6 +50,8 @@ SELECT
   -- Bounds that the server keeps, below ours, so that we mostly hear of them from it.
   set_config('statement_timeout', '15s', false),
   set_config('lock_timeout', '10s', false),
+  -- Every statement finds its rows by an index, whatever its values: one plan, made once.
+  set_config('plan_cache_mode', 'force_generic_plan', false),
   set_config('idle_in_transaction_session_timeout', '60s', false),
   -- Every commit reaches the disk before it returns; what is stricter is kept.
   CASE current_setting('synchronous_commit')
@@ -230,6 +232,19 @@ class Database:
 
         return self._attempt(whole)
 
+    def write_alone(self, query: str, *values: Any) -> list[Any]:
+        """Do one statement that is a write by itself, durably, in one journey; its rows.
+
+        Raises:
+            As `write`; InternalServerError also where the connection broke at any moment.
+        """
+
+        def whole(sql: Sql) -> list[Any]:
+            with _commits(sql):
+                return sql.rows(query, *values)
+
+        return self._attempt(whole)
+
     def close(self) -> None:
         """Let go of all connections."""
         self._closed.set()
@@ -352,8 +367,15 @@ def _transaction(sql: Sql, begin: str) -> Iterator[None]:
         with suppress(psycopg.Error):
             sql.run("ROLLBACK")
         raise
-    try:
+    with _commits(sql):
         sql.run("COMMIT")
+
+
+@contextmanager
+def _commits(sql: Sql) -> Iterator[None]:
+    """What runs in this commits: where the connection breaks, nobody knows whether it did."""
+    try:
+        yield
     except psycopg.Error as error:
         if _is_lost(error, sql.connection):
             sql.connection.close()

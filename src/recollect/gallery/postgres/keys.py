@@ -7,12 +7,12 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from recollect.errors import InternalServerError, ThrottlingException
-from recollect.gallery.audit import Chain, Head, Record
+from recollect.gallery.audit import START, Chain, Head, Record
 from recollect.gallery.postgres.tables import Tables
 from recollect.gallery.rows import access_key, no_key, opened_key, sealed_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from recollect.gallery import crypt
     from recollect.gallery.postgres.database import Rows, Sql
@@ -23,6 +23,13 @@ KEY: Final = (
     " FROM access_key"
 )
 HEAD: Final = "SELECT sequence, mac, seal FROM audit_head"
+LENGTHEN: Final = (
+    "WITH moved AS (UPDATE audit_head SET sequence = %s, mac = %s, seal = %s"
+    " WHERE sequence = %s AND mac = %s AND seal = %s RETURNING 1)"
+    " INSERT INTO audit SELECT entry.*"
+    " FROM moved, unnest(%s::bigint[], %s::bytea[], %s::bytea[]) entry RETURNING 1"
+)
+"""Nothing where the head is another one; who waits for another's lock looks again after it."""
 
 WAITING_MAX: Final = 1024
 """Audit entries that may wait for their turn; one more is refused."""
@@ -43,6 +50,8 @@ class Keys(Tables):
     _secrets: crypt.Box
     _nobody: tuple[Any, ...]
     _chain: Chain
+    _head: Head | None
+    """Where this node left the chain; what others have recorded since it does not know."""
     _gate: threading.Lock
     _turn: threading.Lock
     _waiting: list[_Entry]
@@ -137,43 +146,58 @@ class Keys(Tables):
     def _record_waiting(self) -> None:
         with self._gate:
             batch, self._waiting = self._waiting, []
-
-        def write(sql: Sql) -> None:
-            # Whoever waited for the lock gets the row as it is then, which a join would not show.
-            row = sql.row(f"{HEAD} FOR UPDATE")
-            if row is None:
-                # Before the first entry; this row is there from the first start on.
-                sql.run("SELECT 1 FROM root FOR UPDATE")
-                row = sql.row(f"{HEAD} FOR UPDATE")
-            head = Head(*row) if row else None
-            records = []
-            for waiting in batch:
-                record, head = self._chain.next(head, waiting.entry)
-                records.append(record)
-            assert head is not None
-            # In one journey: each costs every call of every node.
-            sql.run(
-                "WITH longer AS (INSERT INTO audit"
-                " SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[]))"
-                " INSERT INTO audit_head VALUES (1, %s, %s, %s) ON CONFLICT (one) DO UPDATE SET"
-                " sequence = excluded.sequence, mac = excluded.mac, seal = excluded.seal",
-                [record.sequence for record in records],
-                [record.entry for record in records],
-                [record.mac for record in records],
-                head.sequence,
-                head.mac,
-                head.seal,
-            )
-
         try:
-            self._database.write(write)
+            # In one journey, as every call costs it, unless another node has recorded since.
+            rows, head = self._database.write_alone, self._head
+            if head is None or not self._lengthen(rows, head, batch):
+                self._database.write(lambda sql: self._record_locked(sql, batch))
         except BaseException as error:
+            self._head = None
             for waiting in batch:
                 waiting.error = error
             raise
         finally:
             for waiting in batch:
                 waiting.done = True
+
+    def _record_locked(self, sql: Sql, batch: Sequence[_Entry]) -> None:
+        query = f"{HEAD} FOR UPDATE"
+        row = sql.row(query)
+        if row is None:
+            # Before the first entry of all nodes. Who comes second waits here for who was first.
+            sql.run(
+                "INSERT INTO audit_head VALUES (1, 0, %s, %s) ON CONFLICT DO NOTHING",
+                START,
+                self._chain.seal(0, START),
+            )
+            row = sql.row(query)
+            assert row is not None
+        lengthened = self._lengthen(sql.rows, Head(*row), batch)
+        assert lengthened
+
+    def _lengthen(
+        self, rows: Callable[..., list[Any]], head: Head, batch: Sequence[_Entry]
+    ) -> bool:
+        """Put entries behind a head, if the chain still ends there; whether it did."""
+        records, end = [], head
+        for waiting in batch:
+            record, end = self._chain.next(end, waiting.entry)
+            records.append(record)
+        found = rows(
+            LENGTHEN,
+            end.sequence,
+            end.mac,
+            end.seal,
+            head.sequence,
+            head.mac,
+            head.seal,
+            [record.sequence for record in records],
+            [record.entry for record in records],
+            [record.mac for record in records],
+        )
+        if found:
+            self._head = end
+        return bool(found)
 
     def _alter_key(self, key_id: str, statement: str, *values: Any) -> None:
         def write(sql: Sql) -> None:

@@ -72,7 +72,7 @@ class PostgresStore(Changes, Keys):
         self._wrapping = crypt.Box(crypt.derived(key, "collection keys"))
         self._secrets = crypt.Box(crypt.derived(key, "access keys"))
         self._nobody = nobody(self._secrets)
-        self._chain = Chain(crypt.derived(key, "audit"))
+        self._chain, self._head = Chain(crypt.derived(key, "audit")), None
         self._feed = Feed(self._database, self._changes, self._publish)
 
     def subscribe(self, apply: Callable[[Change], None]) -> None:
