@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import json
 import os
 import resource
@@ -378,7 +379,11 @@ def _routes(
             for name, pack in packs.items()
         },
     }
-    described = openapi.document(__version__, (settings.path_prefix or "/",))
+    summaries = {
+        name: (inspect.getdoc(function) or "").partition("\n")[0]
+        for name, function in OPERATIONS.items()
+    }
+    described = openapi.document(__version__, (settings.path_prefix or "/",), summaries)
     routes: list[BaseRoute] = [
         Route("/livez", probes.livez),
         Route("/readyz", probes.readyz(checks)),

@@ -32,9 +32,9 @@ class Plan:
 
     def __str__(self) -> str:
         return (
-            f"{self.processors} processors: {self.call_threads} calls at once, "
-            f"{self.decode_children} decoding processes, {self.model_threads} thread(s) of a net, "
-            f"{self.search_threads} of a search"
+            f"processors: {self.processors}; calls at once: {self.call_threads}; "
+            f"decoding processes: {self.decode_children}; "
+            f"threads of a net: {self.model_threads}, of a search: {self.search_threads}"
         )
 
 

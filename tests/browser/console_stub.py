@@ -398,9 +398,10 @@ class Stub:
         return {}
 
     def op_ListUsers(self, params: dict[str, Any]) -> dict[str, Any]:
+        owners = {face.get("UserId") for face in self.faces[params["CollectionId"]]}
         return {
             "Users": [
-                {"UserId": user, "UserStatus": "CREATED"}
+                {"UserId": user, "UserStatus": "ACTIVE" if user in owners else "CREATED"}
                 for user in self.users[params["CollectionId"]]
             ]
         }

@@ -8,7 +8,7 @@ PATHS = {
     "collections": "15 Jun 2025",
     "collections/staff": "Choose a picture",
     "collections/staff/faces": "Find similar",
-    "collections/staff/users": "without faces",
+    "collections/staff/users": "active",
     "collections/staff/users/collins": "face-0",
     "collections/staff/import": "Choose a folder",
     "collections/staff/details": "Remove",

@@ -61,6 +61,8 @@ def test_the_meaning_says_the_rate_and_the_false_matches_of_the_gallery(page, st
     assert (fewer["level"], fewer["suggestion"]) == ("fair", 94.2)
     strict = page.evaluate(MEANING, [stub.about, "4.0", 99, 10])
     assert (strict["level"], strict["suggestion"]) == ("good", None)
+    empty = page.evaluate(MEANING, [stub.about, "4.0", 80, 0])
+    assert empty["text"] == "About 1 in 10,000 comparisons of two different people reach 80."
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,12 @@ def test_a_key_that_may_not_detect_still_shows_the_searched_face(page, stub, ast
     assert not page.get_by_role("alert").is_visible()
 
 
+def test_an_empty_collection_asks_whom_to_enrol_first(page, stub):
+    arrive(page, stub.url, "collections/staff")
+
+    page.get_by_text("Nobody is enrolled here yet. Whose face comes first?").wait_for()
+
+
 def test_a_picture_without_a_face_is_explained(page, stub, coffee):
     def refuse(params):
         text = "There are no faces in the image. Should be at least 1."

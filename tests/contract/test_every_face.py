@@ -131,7 +131,10 @@ def test_the_openapi_document_describes_it_and_marks_nothing_of_aws(server):
     import urllib.request
 
     with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=10) as answer:
-        schemas = json.load(answer)["components"]["schemas"]
+        document = json.load(answer)
+    summary = document["paths"]["/v1/CreateUser"]["post"]["summary"]
+    assert summary == "Make a user without faces."
+    schemas = document["components"]["schemas"]
     assert "AllFaces" in schemas["SearchFacesByImageRequest"]["properties"]
     assert "SearchedFaces" in schemas["SearchFacesByImageResponse"]["properties"]
     assert "Pack" in schemas["CreateCollectionRequest"]["properties"]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from recollect.measure.own import OwnServer
     from recollect.measure.target import Calls
 
-app = typer.Typer(help="Load: serve, overload, stop.", no_args_is_help=True)
+app = typer.Typer(help="Speed: serve, overload, stop; the index alone.", no_args_is_help=True)
 
 err = Console(stderr=True)
 

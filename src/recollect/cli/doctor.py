@@ -110,7 +110,7 @@ def _store(settings: Settings) -> str:
     finally:
         store.close()
     kind = "PostgreSQL" if settings.store else "SQLite"
-    return f"{kind} opens with its master key, {count} collections"
+    return f"{kind} opens with its master key, collections: {count}"
 
 
 def _pictures(settings: Settings) -> str:

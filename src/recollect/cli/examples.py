@@ -1,7 +1,8 @@
-"""What each command's help shows at its end: one line that could be typed as it is."""
+"""What each command's help says, as wide as the terminal, and an example that could be typed."""
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,8 +60,10 @@ EXAMPLES = {
 
 
 def attach(app: typer.Typer) -> None:
-    """Give every command of a program its example."""
+    """Give every command of a program its example, and its help as paragraphs without breaks."""
     for path, command in _commands(app, ""):
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
         if path in EXAMPLES:
             command.epilog = f"Example: {EXAMPLES[path]}"
 

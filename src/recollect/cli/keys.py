@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from recollect.settings import Settings
 
 key_app = typer.Typer(
-    help="Access keys: create, list, rotate, disable, enable, delete; the master key."
+    help="Access keys: create, list, rotate, disable, enable, delete; the master key.",
+    no_args_is_help=True,
 )
-policy_app = typer.Typer(help="Policies: attach one to a key, show, simulate.")
+policy_app = typer.Typer(
+    help="Policies: attach one to a key, show, simulate.", no_args_is_help=True
+)
 
 KeyArgument = Annotated[str, typer.Argument(metavar="ACCESS_KEY_ID")]
 

@@ -36,27 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.add_typer(keys.key_app, name="key")
-keys.key_app.add_typer(master.app, name="master")
-app.add_typer(keys.policy_app, name="policy")
-app.add_typer(models.app, name="models")
-app.add_typer(bench.app, name="bench")
-bench.app.command()(searching.search)
-app.command("import")(intake.import_)
-app.command("reindex")(reindexing.reindex)
-app.command("search")(intake.search)
-app.command("backup")(tending.backup)
-app.command("restore")(tending.restore)
-app.command("check")(tending.check)
-app.command("doctor")(doctor.doctor)
-app.add_typer(tending.audit_app, name="audit")
-app.add_typer(tending.subject_app, name="subject")
-app.command("evaluate")(measure.evaluate)
-
 errors = Console(stderr=True)
 
 
-@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one")] = None,
@@ -92,7 +74,6 @@ def serve(
     server.run(load(flags, config=config))
 
 
-@app.command()
 def env(
     data: DataOption = None,
     port: Annotated[int | None, typer.Option(help="Port of the server")] = None,
@@ -120,7 +101,6 @@ def env(
     )
 
 
-@app.command()
 def version(
     as_json: JsonOption = False,
 ) -> None:
@@ -128,6 +108,28 @@ def version(
     print(json.dumps({"version": __version__}) if as_json else __version__)
 
 
+SERVING, FACES, RIGHTS = "A server", "Faces", "Keys and records"
+KEEPING, MODELS = "What is kept", "Models and figures"
+
+app.command(rich_help_panel=SERVING)(serve)
+app.command(rich_help_panel=SERVING)(env)
+app.command(rich_help_panel=SERVING)(doctor.doctor)
+app.command(rich_help_panel=SERVING)(version)
+app.command("import", rich_help_panel=FACES)(intake.import_)
+app.command(rich_help_panel=FACES)(intake.search)
+app.command(rich_help_panel=FACES)(reindexing.reindex)
+app.add_typer(tending.subject_app, name="subject", rich_help_panel=FACES)
+app.add_typer(keys.key_app, name="key", rich_help_panel=RIGHTS)
+keys.key_app.add_typer(master.app, name="master")
+app.add_typer(keys.policy_app, name="policy", rich_help_panel=RIGHTS)
+app.add_typer(tending.audit_app, name="audit", rich_help_panel=RIGHTS)
+app.command(rich_help_panel=KEEPING)(tending.backup)
+app.command(rich_help_panel=KEEPING)(tending.restore)
+app.command(rich_help_panel=KEEPING)(tending.check)
+app.add_typer(models.app, name="models", rich_help_panel=MODELS)
+app.command(rich_help_panel=MODELS)(measure.evaluate)
+app.add_typer(bench.app, name="bench", rich_help_panel=MODELS)
+bench.app.command()(searching.search)
 examples.attach(app)
 
 

@@ -10,7 +10,9 @@ import typer
 from recollect.cli.options import DataOption
 from recollect.settings import load
 
-app = typer.Typer(help="The master key: rotate; or add a second one and retire the first.")
+app = typer.Typer(
+    help="The master key: rotate; or add a second one and retire the first.", no_args_is_help=True
+)
 
 
 BACK_UP = (

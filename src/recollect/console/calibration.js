@@ -64,7 +64,8 @@ export class Calibration {
  *
  * @param {Calibration | null} calibration
  * @param {number} threshold similarity, 0 to 100.
- * @param {number | null} count enrolled faces or users; null where it is not known.
+ * @param {number | null} count enrolled faces or users; null where it is not known; without
+ *   any, only the rate is said.
  * @param {string} noun "faces" or "users".
  * @returns {{text: string, level: "good" | "fair" | "poor" | "unknown", caution: string | null,
  *   suggestion: number | null}} the suggestion is a threshold that allows few enough, where this
@@ -83,7 +84,7 @@ export function meaning(calibration, threshold, count, noun) {
   const rate =
     `${capital(bound)} ${odds(fmr)} comparisons of two different people ` +
     `reach ${similarityText(threshold)}.`;
-  if (count === null) return { text: rate, level: "unknown", caution: CAUTION, suggestion: null };
+  if (!count) return { text: rate, level: "unknown", caution: CAUTION, suggestion: null };
 
   const expected = fmr * count;
   const suggestion = calibration.similarity(FALSE_MATCHES_AIM / count);

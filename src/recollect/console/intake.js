@@ -38,7 +38,7 @@ export function intake({ title, received, wantsPaste = () => true, signal }) {
     "div.invitation",
     {},
     element("p.lead", {}, title),
-    element("p", {}, "Drop it here, paste it, or"),
+    element("p.pointer", {}, "Drop a picture here, paste it, or"),
   );
   const node = element(
     "div.intake",

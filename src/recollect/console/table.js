@@ -7,7 +7,7 @@ import { element } from "./element.js";
  *
  * @param {(string | Node)[]} columns heads of the columns; an empty one is no head.
  * @param {Node[]} rows
- * @param {"cards" | "compact"} kind compact tables stay tables and are scrolled sideways.
+ * @param {"cards" | "compact.cards"} kind compact tables are of small figures, close together.
  */
 export function table(columns, rows, kind = "cards") {
   const heads = columns.map((column) =>

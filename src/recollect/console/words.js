@@ -11,10 +11,16 @@ export function modelName(about, version) {
   return name ? `${version}, ${name}` : version;
 }
 
-/** Epoch seconds as a day and a time of this computer's place. */
+/** Epoch seconds as a day and a time, to the minute, of this computer's place. */
 export function day(seconds) {
-  return new Date(seconds * 1000).toLocaleString("en-GB", {
-    dateStyle: "medium",
-    timeStyle: "short",
-  });
+  return written(seconds, "short");
+}
+
+/** The same to the second. */
+export function moment(seconds) {
+  return written(seconds, "medium");
+}
+
+function written(seconds, timeStyle) {
+  return new Date(seconds * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle });
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from recollect import errors
@@ -56,16 +58,24 @@ SHOWN_BY_SHAPE = {"SearchUsersRequest": {"UserId"}}
 """Likewise, for one shape: of UserId and FaceId exactly one must be given."""
 
 
-def document(version: str, servers: tuple[str, ...] = ("/",)) -> dict[str, Any]:
+def document(
+    version: str,
+    servers: tuple[str, ...] = ("/",),
+    summaries: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Describe `POST /v1/{Operation}` for every operation.
 
     Args:
         version: version of this server.
         servers: URLs under which the API is found, with the path prefix.
+        summaries: what an operation does, by its name; of others the name says it.
     """
     operations = model.plain_operations()
     schemas: dict[str, Any] = {"Error": _error_schema()}
-    paths = {f"/v1/{name}": {"post": _operation(op, schemas)} for name, op in operations.items()}
+    paths = {
+        f"/v1/{name}": {"post": {"summary": summaries.get(name, _words(name))} | _post(op, schemas)}
+        for name, op in operations.items()
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -108,14 +118,16 @@ def _security() -> dict[str, Any]:
     }
 
 
-def _operation(operation: OperationModel, schemas: dict[str, Any]) -> dict[str, Any]:
+def _words(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
+
+
+def _post(operation: OperationModel, schemas: dict[str, Any]) -> dict[str, Any]:
     """One path: what it takes, the envelope it answers, and each error by its status."""
     assert operation.input is not None
     assert operation.output is not None
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", operation.name).capitalize()
     return {
         "operationId": operation.name,
-        "summary": words,
         "requestBody": {
             "required": True,
             "content": {

@@ -25,6 +25,13 @@ def test_every_operation_has_its_path():
     assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT
 
 
+def test_a_path_says_in_a_sentence_what_it_does_where_that_is_known():
+    described = openapi.document("1", summaries={"ListFaces": "List a collection's faces."})
+
+    assert described["paths"]["/v1/ListFaces"]["post"]["summary"] == "List a collection's faces."
+    assert described["paths"]["/v1/ListUsers"]["post"]["summary"] == "List users"
+
+
 def test_every_reference_leads_somewhere():
     names = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(DOCUMENT))
 

@@ -4,7 +4,7 @@ import { openDialog } from "../dialog.js";
 import { button, element, fill } from "../element.js";
 import { pages } from "../pages.js";
 import { table } from "../table.js";
-import { counted, day } from "../words.js";
+import { counted, moment } from "../words.js";
 
 const PAGE = 50;
 const COLUMNS = ["When", "Who", "What", "Collection", "Answer", "From", ""];
@@ -46,7 +46,7 @@ function row({ Sequence, Entry }) {
   return element(
     "tr",
     {},
-    element("th", { scope: "row" }, day(Date.parse(Entry.eventTime) / 1000)),
+    element("th", { scope: "row" }, moment(Date.parse(Entry.eventTime) / 1000)),
     cell("Who", who.userName ?? "nobody"),
     cell("What", Entry.eventName ?? "no operation"),
     cell("Collection", Entry.requestParameters?.CollectionId ?? "–"),

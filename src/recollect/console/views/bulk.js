@@ -79,7 +79,7 @@ export function bulk(page, collection) {
       },
     },
     element("p.lead", {}, "Which pictures?"),
-    element("p", {}, "Drop them here, or"),
+    element("p.pointer", {}, "Drop them here, or"),
     element("div.actions", {}, choosers),
     element(
       "p.hint",

@@ -14,20 +14,21 @@ export function faceTable(faces, searched = -1) {
     table(
       COLUMNS,
       faces.map((face, index) => row(face, index, index === searched)),
-      "compact",
+      "compact.cards",
     ),
   );
 }
 
 function row({ Confidence, Quality, Pose }, index, searched) {
+  const values = [
+    ...[Confidence, Quality?.Brightness, Quality?.Sharpness].map(number),
+    ...[Pose?.Yaw, Pose?.Pitch, Pose?.Roll].map(degrees),
+  ];
   return element(
     searched ? "tr.searched" : "tr",
     {},
     element("th", { scope: "row" }, index + 1, searched ? " searched" : ""),
-    element("td", {}, number(Confidence)),
-    element("td", {}, number(Quality?.Brightness)),
-    element("td", {}, number(Quality?.Sharpness)),
-    [Pose?.Yaw, Pose?.Pitch, Pose?.Roll].map((angle) => element("td", {}, degrees(angle))),
+    values.map((value, at) => element("td", { "data-label": COLUMNS[at + 1] }, value)),
   );
 }
 

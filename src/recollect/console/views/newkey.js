@@ -77,7 +77,7 @@ export function creation({ api, signal }, list) {
       "form.stack",
       { on: { submit: (event) => (event.preventDefault(), create()) } },
       element(
-        "div.row",
+        "div.row.top",
         {},
         field("User", name, "Whose key it is: a person or a program. Stands in the audit log."),
         field("Kind", kind),

@@ -17,7 +17,10 @@ export function search(page, collection) {
   const state = { detected: [], box: null, chosen: null, kind: "faces", run: 0 };
 
   const place = intake({
-    title: "Whom are you looking for?",
+    title:
+      collection.FaceCount === 0
+        ? "Nobody is enrolled here yet. Whose face comes first?"
+        : "Whom are you looking for?",
     received: begin,
     signal,
   });
