@@ -251,3 +251,21 @@ def test_policies_survive_as_they_were_written(tmp_path):
 def test_the_store_needs_no_clock_to_open(tmp_path):
     SQLiteStore(tmp_path, MASTER_KEY, clock=Clock(), ids=Ids(), reserve_bytes=0).close()
     assert not (tmp_path / "reserve").exists()
+
+
+def test_a_log_that_grows_for_ever_takes_no_more_memory(tmp_path):
+    bound_bytes = 1024 * database_module.CACHE_KIB
+    entry = json.dumps("x" * 40_000).encode()
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+        recorded_bytes = 0
+        while recorded_bytes < 2 * bound_bytes:
+            store.record(entry)
+            recorded_bytes += len(entry)
+        with store._database.reading() as sql:
+            held = [
+                connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0]
+                for connection in (store._database.writer, sql.connection)
+            ]
+    # A page has its own few hundred bytes of head beside it.
+    assert max(held) <= 1.1 * bound_bytes
+    assert 2 * bound_bytes <= 16 << 20, "a server of 300 MiB may not grow by a twentieth of that"

@@ -25,9 +25,9 @@ SQLITE_MIN: Final = (3, 51, 3)
 """Before it, two connections that write and checkpoint one file can damage it."""
 
 PAGE_BYTES: Final = 8192
-WRITER_CACHE_KIB: Final = 65536
-READER_CACHE_KIB: Final = 8192
-"""Decrypted pages that one connection keeps in memory."""
+CACHE_KIB: Final = 8192
+"""Decrypted pages that one connection keeps in memory. The writer's fills with records of the audit
+log, which nobody reads again; a page that it needs back costs microseconds beside a commit."""
 COPY_PAGES: Final = 4096
 """Pages copied between two reports of progress."""
 BUSY_MS_MAX: Final = 5000
@@ -106,7 +106,7 @@ class Database:
         self._lock = threading.Lock()
         try:
             path.touch(mode=0o600)
-            self.writer = self._connect(WRITER_CACHE_KIB)
+            self.writer = self._connect()
             self._migrate(schema)
         except (apsw.Error, OSError) as error:
             raise StoreUnusable(f"{path} cannot be opened: {error}") from error
@@ -150,7 +150,7 @@ class Database:
     def renew_writer(self) -> None:
         """Put a new connection in the place of a writer that met a damaged page."""
         self._let_go(self.writer)
-        self.writer = self._connect(WRITER_CACHE_KIB)
+        self.writer = self._connect()
 
     def checkpoint(self, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> bool:
         """Carry the log into the file; true where all of it was, and the log is empty after
@@ -207,7 +207,7 @@ class Database:
             if self._idle:
                 return self._idle.pop()
         try:
-            connection = self._connect(READER_CACHE_KIB)
+            connection = self._connect()
             connection.pragma("query_only", 1)
         except (apsw.CantOpenError, apsw.NoMemError) as error:
             log.error("%s could not be opened once more: %s", self.path.name, error)
@@ -231,13 +231,13 @@ class Database:
         connection.pragma("page_size", PAGE_BYTES)
         return connection
 
-    def _connect(self, cache_kib: int) -> apsw.Connection:
+    def _connect(self) -> apsw.Connection:
         connection = self._open(self.path)
         try:
             connection.set_busy_timeout(BUSY_MS_MAX)
             # Reads the first page, so a wrong key is found before anything is written.
             connection.pragma("schema_version")
-            connection.pragma("cache_size", -cache_kib)
+            connection.pragma("cache_size", -CACHE_KIB)
             for name, value in SETTINGS.items():
                 connection.pragma(name, value)
                 assert connection.pragma(name) == value, f"{name} did not become {value}"
