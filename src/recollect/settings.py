@@ -68,12 +68,14 @@ class Settings:
     )
 
     call_threads: int = setting(0, "Calls in work at once; 0 for one a processor")
-    call_queue_max: int = setting(512, "Calls waiting for a thread before refusal")
+    call_queue_max: int = setting(
+        2000, "Calls waiting for a thread before refusal; each holds a connection"
+    )
     call_wait_max_s: float = setting(0.5, "Expected wait above which a call is refused, in seconds")
     call_last_wait_max_s: float = setting(
         50.0, "Likewise for a call that says it is its client's last attempt"
     )
-    connections_max: int = setting(1000, "Open connections")
+    connections_max: int = setting(2000, "Open connections")
     header_deadline_s: float = setting(10.0, "Longest time to receive a header, in seconds")
     body_deadline_s: float = setting(25.0, "Longest time to receive a body, in seconds")
     idle_deadline_s: float = setting(65.0, "Longest silence of a kept connection, in seconds")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Limits:
     """Bounds of connections, bodies and calls. Deadlines are in seconds."""
 
-    connections_max: int = 4096
+    connections_max: int = 2000
     """Open connections; further ones are answered 503 and closed. `serve` lowers it to what the
     process may open."""
     header_deadline_s: float = 10.0
@@ -39,7 +39,7 @@ class Limits:
 
     call_threads: int = 4
     """Calls in work at once, each in a thread of its own."""
-    call_queue_max: int = 512
+    call_queue_max: int = 2000
     """Calls that wait for a thread."""
     call_wait_max_s: float = 0.5
     """Expected wait above which a call is refused at once."""

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from recollect.errors import ThrottlingException
+from recollect.wire.limits import Limits
 from recollect.wire.slots import CALM_S, Slots
 
 
@@ -96,6 +97,33 @@ def test_who_comes_for_the_last_time_may_wait_when_others_may_not():
         await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(crowd())
+
+
+def test_what_a_burst_leaves_finds_a_place_by_default():
+    # 5 s at four times the capacity leave 15 s of work, here at 50 calls a second.
+    count, seconds, left = 2, 0.04, 15 * 50
+    limits = Limits()
+    slots = learned(
+        Slots(
+            count,
+            limits.call_queue_max,
+            limits.call_wait_max_s,
+            limits.call_last_wait_max_s,
+        ),
+        seconds=seconds,
+    )
+
+    async def burst():
+        newcomers = [asyncio.ensure_future(slots.take("k")) for _ in range(count + 1)]
+        tasks = [asyncio.ensure_future(slots.take("k", last=True)) for _ in range(left)]
+        await asyncio.sleep(0)
+        assert slots.waiting == left + 1
+        for task in newcomers + tasks:
+            task.cancel()
+        await asyncio.gather(*newcomers, *tasks, return_exceptions=True)
+
+    asyncio.run(burst())
+    assert limits.connections_max >= limits.call_queue_max
 
 
 def test_newcomers_and_last_attempts_take_turns():
