@@ -48,21 +48,22 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="a folder of JPEGs; default: made of one")
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--pack", default="default")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both")
+    parser.add_argument(
+        "--threads", type=int, help="calls in flight of the import; default: its own"
+    )
     parser.add_argument("--seed", type=int, default=7)
     asked = parser.parse_args()
     print(
         f"recollect {__version__}, pack {asked.pack}, onnxruntime {version('onnxruntime')}, Python "
-        f"{platform.python_version()}, {os.cpu_count()} processors, {asked.threads} threads, seed "
-        f"{asked.seed}"
+        f"{platform.python_version()}, {os.cpu_count()} processors, seed {asked.seed}"
     )
     with ExitStack() as opened:
         root = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         parts = photographs(root, asked)
         pack = load(models_folder(load_settings({})) / asked.pack, threads=1)
-        decoder = Decoder(asked.threads)
+        decoder = Decoder(os.cpu_count())
         opened.callback(decoder.close)
-        pool = opened.enter_context(ThreadPoolExecutor(asked.threads))
+        pool = opened.enter_context(ThreadPoolExecutor(os.cpu_count()))
 
         def bare(part: Path) -> int:
             """The faces of a part."""
@@ -85,8 +86,11 @@ def main() -> None:
             faces += bare(part)
             bare_s.append(time.perf_counter() - began)
             import_s.append(imported(part, data, root / f"{number}.jsonl", asked.threads))
-            ratio = bare_s[-1] / import_s[-1]
-            print(f"part {number + 1} of {len(parts)}: {ratio:.1%}", flush=True)
+            print(
+                f"part {number + 1} of {len(parts)}: bare {bare_s[-1]:.1f} s, import "
+                f"{import_s[-1]:.1f} s, {bare_s[-1] / import_s[-1]:.1%}",
+                flush=True,
+            )
         with from_data(data, server.url) as client:
             enrolled = client.call("DescribeCollection", CollectionId=COLLECTION)["FaceCount"]
     count = asked.pictures
@@ -99,10 +103,11 @@ def main() -> None:
     )
 
 
-def imported(part: Path, data: Path, journal: Path, threads: int) -> float:
+def imported(part: Path, data: Path, journal: Path, threads: int | None) -> float:
     """Import one part; seconds by the command's own count, without the start of Python."""
     command = [sys.executable, "-m", "recollect", "import", part, "--collection", COLLECTION]
-    command += ["--data", data, "--journal", journal, "--threads", str(threads), "--json"]
+    command += ["--data", data, "--journal", journal, "--json"]
+    command += [] if threads is None else ["--threads", str(threads)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     told = json.loads(done.stdout)
     assert not told["failed"], told

@@ -172,7 +172,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
             opened.callback(lambda: galleries.save(saved, store.index_key()))
         else:
             galleries.load()
-        buckets = _buckets(settings, reads_max=max(1, planned.call_threads - 1))
+        buckets = open_buckets(settings, reads_max=max(1, planned.call_threads - 1))
         opened.callback(buckets.close)
         parts = Parts(
             store=store,
@@ -401,7 +401,8 @@ def _routes(
     return Starlette(routes=[*routes, Mount("/", endpoint)])
 
 
-def _buckets(settings: Settings, reads_max: int) -> Buckets:
+def open_buckets(settings: Settings, reads_max: int) -> Buckets:
+    """The buckets of the configuration; SettingError where one of them cannot be."""
     try:
         return Buckets(
             {

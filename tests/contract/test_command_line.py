@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from contract.broken import refusal
+from recollect.settings import BucketSettings
 from toys import picture
 
 SEARCH = {
@@ -270,6 +271,43 @@ def test_a_tar_file_and_a_list_are_imported_too(rekognition, collection, data, p
     assert (of_tar["faces"], of_list["faces"]) == (4, 1)
     names = {f["ExternalImageId"] for f in rekognition.list_faces(CollectionId=collection)["Faces"]}
     assert names == {"ann-40", "ann-60", "bob-40", "bob-60", "first"}
+
+
+def test_a_parquet_list_is_imported_and_one_without_paths_is_refused(
+    rekognition, collection, data, photos, tmp_path
+):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    listed, pathless, broken = (photos / f"{name}.parquet" for name in ("list", "none", "broken"))
+    rows = {"path": ["ann/40.png", "bob/40.png"], "external_image_id": ["first", None], "n": [1, 2]}
+    parquet.write_table(pyarrow.table(rows), listed)
+    parquet.write_table(pyarrow.table({"file": ["ann/40.png"]}), pathless)
+    broken.write_bytes(b"PAR1")
+    command = ("--collection", collection, "--data", data, "--journal", tmp_path / "p")
+
+    assert json.loads(recollect("import", listed, *command, "--json"))["faces"] == 2
+    assert "needs a column path" in recollect("import", pathless, *command, code=2)
+    assert "cannot be read" in recollect("import", broken, *command, code=2)
+    names = {f["ExternalImageId"] for f in rekognition.list_faces(CollectionId=collection)["Faces"]}
+    assert names == {"first", "bob_40.png"}
+
+
+def test_a_bucket_is_imported_by_the_server_itself(serve, photos, tmp_path, monkeypatch):
+    server = serve(buckets={"photos": BucketSettings(path=str(photos))})
+    folder = server.server.settings.data
+    (folder / "address").write_text(server.url)
+    config = tmp_path / "recollect.toml"
+    config.write_text(f'[s3.buckets."photos"]\npath = "{photos}"\n')
+    command = ("--collection", "c", "--data", folder, "--journal", tmp_path / "s", "--json")
+
+    some = json.loads(recollect("import", "s3://photos/ann/", "--config", config, *command))
+    whole = json.loads(recollect("import", "s3://photos", "--config", config, *command))
+    unknown = recollect("import", "s3://other/x", "--config", config, *command, code=2)
+
+    assert (some["pictures"], some["faces"]) == (2, 2)
+    assert (whole["pictures"], whole["faces"], whole["without_face"]) == (6, 4, 1)
+    assert whole["failed"] == {"InvalidImageFormatException": 1}
+    assert "no bucket other is configured" in unknown
 
 
 def test_search_prints_matches_and_exits_1_where_there_are_none(

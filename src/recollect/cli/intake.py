@@ -42,7 +42,10 @@ IN_FLIGHT_PER_THREAD = 2
 
 def import_(
     source: Annotated[
-        Path, typer.Argument(help="Folder, tar file, or CSV list with a path column")
+        str,
+        typer.Argument(
+            help="Folder, tar file, CSV or Parquet list with a path column, or s3://BUCKET/PREFIX"
+        ),
     ],
     collection: Annotated[str, typer.Option(help="CollectionId; made where it does not exist")],
     external_id: Annotated[
@@ -54,6 +57,9 @@ def import_(
     max_faces: Annotated[int, typer.Option(help="Faces enrolled from one picture")] = 100,
     quality: Annotated[str, typer.Option(help="QualityFilter")] = "AUTO",
     threads: Annotated[int, typer.Option(help="Calls in flight; leave room for live traffic")] = 2,
+    config: Annotated[
+        Path | None, typer.Option(help="The server's configuration, where the bucket stands")
+    ] = None,
     journal: Annotated[
         Path | None, typer.Option(help="File that remembers what is done; makes a resume exact")
     ] = None,
@@ -80,7 +86,15 @@ def import_(
     started = time.monotonic()
     with ExitStack() as stack:
         log = stack.enter_context(journal.open("a", encoding="utf-8"))
-        outcomes = run("Importing", intake.send, source, done, threads, log)
+        outcomes = run(
+            "Importing",
+            intake.send,
+            pictures.entries(source, config),
+            pictures.count(source),
+            done,
+            threads,
+            log,
+        )
     seconds = time.monotonic() - started
     _print_summary(outcomes, seconds, len(done), report, as_json)
 
@@ -120,19 +134,22 @@ class _Intake:
     def send(self, entry: Entry) -> dict[str, Any]:
         """Index one picture, and give its faces to its user where it has one."""
         outcome: dict[str, Any] = {"collection": self._collection, "path": entry.path}
-        try:
-            data = entry.read()
-        except OSError as error:
-            return outcome | {"error": "Unreadable", "message": str(error)}
-        if len(data) > pictures.BYTES_MAX:
-            message = f"longer than {pictures.BYTES_MAX} bytes: use S3, or a smaller copy"
-            return outcome | {"error": "TooLong", "message": message}
+        image: dict[str, Any] = {"S3Object": entry.s3_object}
+        if entry.s3_object is None:
+            try:
+                data = entry.read()
+            except OSError as error:
+                return outcome | {"error": "Unreadable", "message": str(error)}
+            if len(data) > pictures.BYTES_MAX:
+                message = f"longer than {pictures.BYTES_MAX} bytes: use S3, or a smaller copy"
+                return outcome | {"error": "TooLong", "message": message}
+            image = {"Bytes": data}
         client = self._own_client()
         try:
             answer = client.call(
                 "IndexFaces",
                 CollectionId=self._collection,
-                Image={"Bytes": data},
+                Image=image,
                 ExternalImageId=entry.external_image_id
                 or pictures.external_image_id(self._template, entry.path),
                 MaxFaces=self._max_faces,
@@ -174,7 +191,8 @@ class _Intake:
 def run(
     title: str,
     send: Callable[[Entry], dict[str, Any]],
-    source: Path,
+    entries: Iterator[Entry],
+    total: int | None,
     done: Mapping[str, dict[str, Any]],
     threads: int,
     log: TextIO,
@@ -184,7 +202,8 @@ def run(
     Args:
         title: of the progress bar.
         send: does one picture and says what became of it; called from several threads.
-        source: where the pictures are, as `pictures.entries` takes it.
+        entries: the pictures.
+        total: how many they are, where that is known.
         done: outcomes of earlier runs by path; those pictures are left alone.
         threads: pictures in work at once.
         log: the journal, open at its end.
@@ -209,7 +228,6 @@ def run(
     started, sent = time.monotonic(), 0
     try:
         with progress, ThreadPoolExecutor(threads) as pool:
-            total = sum(1 for _ in pictures.entries(source)) if source.is_dir() else None
             task = progress.add_task(title, total=total, completed=len(done), rate=0.0)
 
             def collect(until: int) -> None:
@@ -225,7 +243,7 @@ def run(
                     rate = sent / (time.monotonic() - started)
                     progress.update(task, completed=len(outcomes), rate=rate)
 
-            for entry in pictures.entries(source):
+            for entry in entries:
                 if stopped.is_set():
                     break
                 if entry.path not in done:

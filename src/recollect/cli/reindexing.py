@@ -38,7 +38,10 @@ def reindex(
     collection: Annotated[str, typer.Argument(help="CollectionId")],
     pack: Annotated[str, typer.Option(help="Model pack that it shall have")],
     source: Annotated[
-        Path, typer.Option("--from", help="Its pictures: folder, tar file, or CSV list")
+        str,
+        typer.Option(
+            "--from", help="Its pictures: folder, tar file, CSV or Parquet list, s3://BUCKET/PREFIX"
+        ),
     ],
     switch: Annotated[
         bool, typer.Option(help="Give the new collection the name when it is complete")
@@ -132,9 +135,7 @@ class _Left:
 class _Reindexing:
     """Copies a collection into another, as far as the pictures go; again and again the same."""
 
-    def __init__(
-        self, client: Client, source: Path, threads: int, journal: Path, name: str
-    ) -> None:
+    def __init__(self, client: Client, source: str, threads: int, journal: Path, name: str) -> None:
         self._client, self._source, self._threads = client, source, threads
         self._journal, self._name = journal, name
         self._local = threading.local()
@@ -157,7 +158,15 @@ class _Reindexing:
             return self._send(entry, account, held, new)
 
         with self._journal.open("a", encoding="utf-8") as log:
-            outcomes = intake.run("Reindexing", send, self._source, done, self._threads, log)
+            outcomes = intake.run(
+                "Reindexing",
+                send,
+                pictures.entries(self._source),
+                pictures.count(self._source),
+                done,
+                self._threads,
+                log,
+            )
         new_ids: dict[str, str] = {}
         for outcome in outcomes:
             for pairs in outcome.get("images", {}).values():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recollect.errors import ImageTooLargeException
 from recollect.vision.s3 import ObjectUnavailable
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -58,6 +59,16 @@ class Folder:
             return self._read(parts)
         except OSError as error:
             raise ObjectUnavailable(os.strerror(error.errno or 0)) from error
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """List the plain files whose names begin so, sorted; links are not followed."""
+        for folder, below, files in os.walk(self._path):
+            below.sort()
+            for file in sorted(files):
+                path = Path(folder, file)
+                name = path.relative_to(self._path).as_posix()
+                if name.startswith(prefix) and path.is_file() and not path.is_symlink():
+                    yield name
 
     def _read(self, parts: list[bytes]) -> bytes:
         """Read the file at the end of the walk."""

@@ -23,8 +23,9 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from html import unescape
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 from recollect.errors import ImageTooLargeException
 
@@ -56,6 +57,13 @@ ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "fd00:ec2::254")))
 """Services that hand out a machine's credentials and are not link-local: Alibaba's, and Amazon's
 over IPv6."""
+
+PAGE_KEYS_MAX = 1000
+"""Names of one answer to a listing; S3 gives no more."""
+
+LISTED_KEY = re.compile(rb"<Key>([^<]*)</Key>")
+LISTED_MORE = re.compile(rb"<NextContinuationToken>([^<]+)</NextContinuationToken>")
+"""Of a listing whose names were asked for in percent-encoding: nothing in them looks like XML."""
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
@@ -140,7 +148,31 @@ class S3Bucket:
             ObjectUnavailable: anything else: not there, not allowed, wrong region, a redirect, a
                 broken or endless answer, no answer in time.
         """
-        request = self._request(name, version)
+        return self._read(self._request(name, version))
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """List the objects whose names begin so, in the store's order: ListObjectsV2.
+
+        Raises:
+            SlowDown, ObjectUnavailable: as `read` does.
+        """
+        asked = {"encoding-type": "url", "list-type": "2", "max-keys": str(PAGE_KEYS_MAX)}
+        more: str | None = None
+        while True:
+            told = (
+                asked | {"prefix": prefix} | ({} if more is None else {"continuation-token": more})
+            )
+            query = "&".join(f"{key}={quote(told[key], safe='-_.~')}" for key in sorted(told))
+            page = self._read(self._head(self._base, query))
+            for key in LISTED_KEY.findall(page):
+                yield unquote_plus(key.decode("ascii", "replace"))
+            found = LISTED_MORE.search(page)
+            if found is None:
+                return
+            more = unescape(found[1].decode("utf-8", "replace"))
+
+    def _read(self, request: bytes) -> bytes:
+        """Send a request until it is answered, within the deadline."""
         deadline = time.monotonic() + self._deadline_s
         for pause_s in (*PAUSES_S, None):
             try:
@@ -160,7 +192,7 @@ class S3Bucket:
             self._idle.pop()[0].close()
 
     def _request(self, name: str, version: str | None) -> bytes:
-        """Write the request's head; nothing follows it."""
+        """Write the head of a request for an object; nothing follows it."""
         try:
             path = self._base + quote(name, safe="/-_.~", errors="strict")
             query = "" if version is None else "versionId=" + quote(version, safe="-_.~")
@@ -169,6 +201,10 @@ class S3Bucket:
         if {".", ".."} & set(name.split("/")):
             # A proxy in front of the store could resolve these and leave the bucket.
             raise ObjectUnavailable("the name holds . or .. as a part of the path")
+        return self._head(path, query)
+
+    def _head(self, path: str, query: str) -> bytes:
+        """Sign a path and a query, both percent-encoded."""
         headers = {"Host": self._host_header}
         if self._credentials is not None:
             headers |= signature(self._credentials, path, query, self._host_header, self._clock())

@@ -15,7 +15,7 @@ from recollect.vision.folder import Folder
 from recollect.vision.s3 import Credentials, ObjectUnavailable, S3Bucket, SlowDown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 BYTES_MAX = 15 * 1024 * 1024
@@ -102,6 +102,17 @@ class Buckets:
             # The operator has to learn why; the object's name stays out, it may name a person.
             log.warning("object not read", bucket=bucket, reason=str(error))
             raise InvalidS3ObjectException from error
+
+    def names(self, bucket: str, prefix: str) -> Iterator[str]:
+        """List what a bucket holds; for the operator, who is told why where it fails.
+
+        Raises:
+            ObjectUnavailable: there is no such bucket, or its store does not list it.
+        """
+        reader = self._readers.get(bucket)
+        if reader is None:
+            raise ObjectUnavailable(f"no bucket {bucket} is configured")
+        return reader.names(prefix)
 
     def _read_remote(self, reader: S3Bucket, name: str, version: str | None) -> bytes:
         if not self._reads.acquire(timeout=WAIT_S_MAX):

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recollect.errors import ImageTooLargeException, InvalidS3ObjectException
+from recollect.vision import s3
 from recollect.vision.s3 import Credentials, ObjectUnavailable, S3Bucket, signature
 from recollect.vision.source import BYTES_MAX, Bucket, Buckets
 
@@ -136,7 +137,10 @@ class Moto:
         }
         iam = boto3.client("iam", **options)
         self.keys = {}
-        for user, actions in (("reader", ["s3:GetObject*"]), ("stranger", ["s3:ListAllMyBuckets"])):
+        for user, actions in (
+            ("reader", ["s3:GetObject*", "s3:ListBucket"]),
+            ("stranger", ["s3:ListAllMyBuckets"]),
+        ):
             iam.create_user(UserName=user)
             policy = {
                 "Version": "2012-10-17",
@@ -192,6 +196,25 @@ def test_an_object_is_read_by_exactly_its_name(photos, name):
 def test_a_name_that_only_resembles_another_is_not_it(photos, name):
     with unreadable():
         photos.read("photos", name, None)
+
+
+def test_a_bucket_is_listed_whole_however_many_pages_it_takes(photos, monkeypatch):
+    everything = list(photos.names("photos", ""))
+    monkeypatch.setattr(s3, "PAGE_KEYS_MAX", 2)
+
+    assert list(photos.names("photos", "")) == everything
+    assert everything == sorted(everything, key=str.encode)
+    assert {"plain.jpg", "ü b+c%2F&=?#'.jpg", "a//b", "😀"} < set(everything)
+    assert "deleted" not in everything
+    assert list(photos.names("photos", "a/")) == ["a//b", "a/b/c.jpg"]
+    assert list(photos.names("photos", "nobody")) == []
+
+
+def test_who_may_not_list_or_asks_for_another_bucket_learns_why(moto, photos):
+    with pytest.raises(ObjectUnavailable, match="403 AccessDenied"):
+        list(moto.buckets("stranger").names("photos", ""))
+    with pytest.raises(ObjectUnavailable, match="no bucket other is configured"):
+        photos.names("other", "")
 
 
 def test_a_version_is_read_where_one_is_named(moto, photos):
@@ -341,6 +364,14 @@ def test_everything_else_is_not(folder, name):
         folder.read("local", name, None)
 
     assert time.monotonic() - start < 0.5
+
+
+def test_a_folder_is_listed_without_what_is_no_plain_file(folder):
+    names = ["a/b/deep", "back\\slash", "empty", "plain", "unreadable", "ü 😀"]
+
+    assert sorted(folder.names("local", "")) == names
+    assert list(folder.names("local", "a/b")) == ["a/b/deep"]
+    assert list(folder.names("local", "../")) == []
 
 
 def test_an_absolute_name_is_not_taken_for_one(folder, tree):
