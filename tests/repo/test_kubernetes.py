@@ -1,5 +1,8 @@
 """The files under deploy/kubernetes are what Kubernetes and our settings understand."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -71,3 +74,25 @@ def test_the_autoscaler_asks_for_a_metric_that_there_is():
 
     names = {metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"]}
     assert names == {telemetry.CALLS_WAITING._name}
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_the_documented_overlay_changes_what_it_names(tmp_path):
+    page = (FOLDER.parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (overlay,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "kustomization.yaml").write_text(overlay, encoding="utf-8")
+
+    rendered = subprocess.run(
+        ["kubectl", "kustomize", str(tmp_path / "ours")], capture_output=True, text=True, check=True
+    ).stdout
+
+    made = {resource["kind"]: resource for resource in yaml.safe_load_all(rendered)}
+    assert len(list(yaml.safe_load_all(rendered))) == len(RESOURCES)
+    spec = made["Deployment"]["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    assert spec["replicas"] == 5
+    assert container["image"] == "registry.example.org/recollect:0.1.0"
+    assert made["ConfigMap"]["data"]["RECOLLECT_CALL_THREADS"] == "8"
+    assert made["ConfigMap"]["data"]["RECOLLECT_LOAD_FIRST"] == "*"
