@@ -104,6 +104,58 @@ def test_any_bytes_whatever_get_a_typed_answer(app, name, body):
     answers_typed(app, name, body)
 
 
+def spaced(value):
+    """JSON as a person writes it, with base64 that is long for a bound of three characters."""
+    ours, theirs = (",", ":"), (" , ", " : ")
+    return st.sampled_from([ours, theirs, (", ", ": ")]).map(
+        lambda marks: json.dumps(value, separators=marks).encode()
+    )
+
+
+long_base64 = st.sampled_from(["AAAA", "AAAAAA==", "AAAAA", "ab+/" * 9, "ab-_", "a\\", 'a"bbbbbb'])
+with_base64 = st.recursive(
+    scalars | long_base64,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            texts | long_base64 | st.sampled_from(["Image", "Bytes"]), inner, max_size=3
+        )
+    ),
+)
+alike = st.one_of(
+    calls(wrong=json_values | long_base64).map(lambda call: call[1]).flatmap(spaced),
+    with_base64.flatmap(spaced),
+    st.lists(
+        st.sampled_from(['"', "AAAA", "AAAAAAAA", ":", ",", "{", "}", "[", "]", " ", "\\", "1"]),
+        max_size=12,
+    ).map(lambda parts: "".join(parts).encode()),
+)
+
+
+@given(st.sampled_from(NAMES), alike)
+@example("SearchFacesByImage", b'{"Image":{"Bytes":"AAAA","Bytes":"AAAAAA=="}}')
+@example("SearchFacesByImage", b'{"CollectionId":"AAAA","Image":{"Bytes":"AAA\\"AAAA"}}')
+@example("IndexFaces", b'{"ExternalImageId":"\\",AAAA","Image":{"Bytes":"AAAA"}}')
+@example("TagResource", b'{"ResourceArn":"","Tags":{"AAAA":"AAAA"}}')
+@example("SearchFacesByImage", b'"AAAA"')
+@settings(max_examples=500)
+def test_base64_taken_out_before_the_json_is_read_changes_nothing(monkeypatch_module, name, body):
+    found = []
+    for least in (3, 1 << 30):
+        monkeypatch_module.setattr(codec, "ENCODED_CHARS_MIN", least)
+        try:
+            found.append(codec.decode(body, OPERATIONS[name].input))
+        except AnswerError as error:
+            found.append((type(error), str(error), getattr(error, "__notes__", None)))
+    assert found[0] == found[1]
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 @given(calls(wrong=json_values))
 @settings(max_examples=300)
 def test_requests_derived_from_the_model_get_a_typed_answer(app, call):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import secrets
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -19,6 +21,14 @@ CONTENT_TYPE = "application/x-amz-json-1.1"
 DEPTH_MAX = 32
 VALUES_MAX = 100_000
 """Commas and brackets of one body: 8 MiB of `[],[],…` would otherwise become 200 MB of lists."""
+
+ENCODED_CHARS_MIN = 32 * 1024
+"""Length from which a string of base64 is taken out of the body before that is read as JSON, which
+looks at every character three times and makes a string of them."""
+QUOTES_MAX = 64
+"""Quotation marks among which such a string is looked for: those of an SDK's call are a dozen."""
+MARK = secrets.token_hex(16)
+"""What stands in its place, with a number; nobody outside can know it."""
 
 INTEGER_BITS = {"integer": 31, "long": 63}
 SCALAR_WORDS = {"integer": "an Integer", "long": "a Long", "float": "a Float", "double": "a Double"}
@@ -48,7 +58,16 @@ def decode(body: bytes, shape: Shape | None) -> dict[str, Any]:
     return {} if shape is None else _structure(value, shape, "")
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A long string of base64."""
+
+    text: memoryview
+    decoded: bytes
+
+
 def _parse(body: bytes) -> Any:
+    body, encoded = _without_encoded(body)
     letters = np.frombuffer(body, np.uint8)  # bytes.count takes six times as long.
     if sum(np.count_nonzero(letters == mark) for mark in b",[{") > VALUES_MAX:
         raise SerializationException(f"The body has more than {VALUES_MAX} values")
@@ -59,10 +78,52 @@ def _parse(body: bytes) -> Any:
         raise SerializationException from None
     level = [value]
     for _ in range(DEPTH_MAX):
+        if encoded:
+            for outer in level:
+                _put_back(outer, encoded)
         level = [part for outer in level for part in _parts(outer)]
         if not level:
             return value
     raise SerializationException(f"The body is nested deeper than {DEPTH_MAX}")
+
+
+def _without_encoded(body: bytes) -> tuple[bytes, dict[str, _Encoded]]:
+    """Take long strings of base64 out of a body; what is left of it, and they by their marks.
+
+    Between two quotation marks base64 has no place in JSON but as a string: the body without it is
+    right where the whole is, and wrong where that is.
+    """
+    whole, taken = memoryview(body), 0
+    pieces: list[bytes | memoryview] = []
+    encoded: dict[str, _Encoded] = {}
+    opening = body.find(b'"')
+    for _ in range(QUOTES_MAX):
+        closing = body.find(b'"', opening + 1) if opening != -1 else -1
+        if closing == -1:
+            break
+        # Neither a name of a member, nor the end of a string with an escaped quotation mark.
+        alone = body[opening - 1 : opening] in b": ,[" and body[closing + 1 : closing + 2] in b",}]"
+        if closing - opening > ENCODED_CHARS_MIN and alone:
+            text = whole[opening + 1 : closing]
+            try:
+                decoded = pybase64.b64decode(text, validate=True)
+            except ValueError:
+                pass
+            else:
+                mark = f"{MARK}{len(encoded)}"
+                encoded[mark] = _Encoded(text, decoded)
+                pieces += [whole[taken : opening + 1], mark.encode("ascii")]
+                taken = closing
+        opening = closing
+    return (b"".join([*pieces, whole[taken:]]) if encoded else body), encoded
+
+
+def _put_back(value: Any, encoded: dict[str, _Encoded]) -> None:
+    """Put what was taken out in the place of its mark."""
+    places = value.items() if isinstance(value, dict) else enumerate(value)
+    for place, part in list(places):
+        if isinstance(part, str) and part in encoded:
+            value[place] = encoded[part]
 
 
 def _parts(value: Any) -> list[Any]:
@@ -114,6 +175,10 @@ def _scalar(value: Any, shape: Shape, path: str) -> Any:
     kind = shape.type
     if isinstance(value, (dict, list)):
         raise _mismatch(_container_text(value, ""), path)
+    if isinstance(value, _Encoded):
+        if kind == "blob":
+            return value.decoded
+        value = str(value.text, "ascii")
     if isinstance(value, str):
         if kind == "string":
             return value

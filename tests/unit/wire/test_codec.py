@@ -186,6 +186,18 @@ def nested(depth):
     return b'{"x":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
 
 
+def test_a_long_picture_is_never_made_a_string(monkeypatch):
+    picture = bytes(range(256)) * 200
+    read = []
+    parse = codec.msgspec.json.decode
+    monkeypatch.setattr(codec.msgspec.json, "decode", lambda body: read.append(body) or parse(body))
+
+    params = decode({"CollectionId": "c", "Image": {"Bytes": base64.b64encode(picture).decode()}})
+
+    assert params == {"CollectionId": "c", "Image": {"Bytes": picture}}
+    assert len(read[0]) < 200
+
+
 def test_depth_is_bounded_also_where_nobody_looks():
     assert decode(nested(codec.DEPTH_MAX)) == {}
     with pytest.raises(SerializationException, match="deeper than 32"):
