@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from recollect.errors import ThrottlingException
 
@@ -187,10 +188,10 @@ class Slots:
         return sum(map(self._length_s, self._working)) / 2
 
     def _expected_s(self, last: bool) -> float:
-        """The wait of a newcomer."""
-        before_s = sum(self._length_s(waiter.kind) for waiter in self._queues[last])
-        if self._queues[not last]:
-            before_s *= 2  # Each second turn is somebody else's.
+        """The wait of a newcomer behind those who are there."""
+        mine, others = self._queues[last], self._queues[not last]
+        before = chain(mine, islice(others, len(mine)))  # Each second turn is somebody else's.
+        before_s = sum(self._length_s(waiter.kind) for waiter in before)
         return (self._in_work_s() + before_s) / self._count
 
     def _patience_s(self, kind: str, last: bool) -> float:
