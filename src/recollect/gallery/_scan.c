@@ -25,7 +25,8 @@
 #define DIMENSION_MAX 4096
 #define SIGNS_MAX 1024 /* dimensions with a first stage: its buffers are 64 KiB */
 #define LANES 16       /* partial sums of a score, see exact.py */
-#define PLANES 4       /* bits of a probe's dimension in the first stage */
+#define LEVEL_MAX 15   /* of a probe's dimension in the first stage */
+#define GROUP 64       /* rows whose sign bits lie side by side, see Part */
 #define BLOCK 4096     /* rows bounded together: what is known of them stays in the first caches, and
                           calls and estimates made for a block cost next to nothing */
 #define PATIENCE 3     /* blocks scanned without it before it is tried again */
@@ -37,7 +38,10 @@ typedef struct {
     const float *offset;    /* m.x */
     const float *error;     /* e */
     const float *norm;      /* h */
-    const uint64_t *signs;  /* rows x words, or NULL */
+    /* Sign bits, 8 of them a byte, or NULL: of the first GROUP rows the first byte of each, then the
+     * second of each, to the last, then the next GROUP rows. So one instruction looks up one half
+     * byte of many rows. */
+    const uint8_t *signs;
     const float *factor;    /* f, or NULL */
     const float *templates; /* rows x dimension, or NULL */
     const uint8_t *ids;     /* rows x 16 */
@@ -48,16 +52,17 @@ typedef struct {
 
 typedef struct {
     const int8_t *codes;    /* c_q, stride */
-    const uint64_t *planes; /* PLANES x words, or NULL: no first stage */
-    uint32_t stride, words;
+    /* For each half byte of sign bits what each of its 16 values counts, or NULL: no first stage. */
+    const uint8_t *tables;
+    uint32_t stride;
     int32_t bias;           /* 128 times the sum of c_q */
     float scale;            /* s_q */
     float length;           /* |r_q| */
     float error;            /* e_q */
     float base;             /* m.q - m.m */
     float rounding;         /* what float32 can lose, codes.ROUNDING */
-    float step;             /* of the planes */
-    float plane_error;      /* length of what the planes leave of the rotated r_q */
+    float step;             /* between levels of the rotated r_q */
+    float level_error;      /* length of what the levels leave of it */
     float deviations;       /* k: standard deviations that a row gets as benefit of the doubt */
     float crowd;            /* share of rows that the first stage may leave and still pay */
 } Query;
@@ -71,13 +76,14 @@ typedef struct {
     uint32_t part, row;
 } Place;
 
-/* Columns to be filled, at their first new row. */
+/* Columns to be filled, at their first new row; sign bits at the group of that row. */
 typedef struct {
     int8_t *codes;
     float *scale, *offset, *error, *norm;
-    uint64_t *signs; /* or NULL */
-    float *factor;   /* or NULL */
-    uint32_t dimension, stride, words;
+    uint8_t *signs; /* or NULL */
+    float *factor;  /* or NULL */
+    uint32_t dimension, stride;
+    uint32_t before; /* rows of the group before the first new one */
     float error_max, norm_max, spread_max; /* out */
 } Columns;
 
@@ -86,7 +92,10 @@ typedef float Floats __attribute__((vector_size(4 * LANES)));
 /* ---------------------------------------------------------------- products of int8 codes */
 
 typedef void Dots(const int8_t *codes, size_t stride, size_t rows, const Query *q, int32_t *out);
-typedef void Flips(const uint64_t *signs, size_t words, size_t rows, const Query *q, int32_t *out);
+
+/* What the sign bits of the rows of a group count: for each dimension the probe's level, 0 to
+ * LEVEL_MAX, or where the row's bit is set how much it lacks of LEVEL_MAX. `bytes` of bits a row. */
+typedef void Flips(const uint8_t *group, size_t bytes, const uint8_t *tables, uint16_t *out);
 
 /* Rows first..first + rows - 1 (at most BLOCK) whose bound reaches `need`, an upper bound being as
  * wide as the extent's widest: their places behind `first` and their products of codes (or counts
@@ -103,23 +112,11 @@ INLINE void dots_plain(const int8_t *codes, size_t stride, size_t rows, const Qu
     }
 }
 
-/* Count of the bits in which a row's signs differ from the probe's planes, each plane's weighing
- * twice what the one before weighs; of the words from `first` on. */
-INLINE int32_t flips_row(const uint64_t *signs, size_t first, size_t words, const Query *q) {
-    int32_t sum = 0;
-    for (int plane = PLANES - 1; plane >= 0; plane--) {
-        int32_t count = 0;
-        for (size_t word = first; word < words; word++)
-            count += __builtin_popcountll(signs[word] ^ q->planes[plane * words + word]);
-        sum = 2 * sum + count;
-    }
-    return sum;
-}
-
-INLINE void flips_plain(const uint64_t *signs, size_t words, size_t rows, const Query *q,
-                        int32_t *out) {
-    for (size_t row = 0; row < rows; row++, signs += words)
-        out[row] = flips_row(signs, 0, words, q);
+INLINE void flips_plain(const uint8_t *group, size_t bytes, const uint8_t *tables, uint16_t *out) {
+    memset(out, 0, GROUP * sizeof *out);
+    for (size_t byte = 0; byte < bytes; byte++, tables += 32)
+        for (int row = 0; row < GROUP; row++, group++)
+            out[row] += (uint16_t)(tables[*group & 15] + tables[16 + (*group >> 4)]);
 }
 
 static void dots_any(const int8_t *codes, size_t stride, size_t rows, const Query *q,
@@ -127,9 +124,8 @@ static void dots_any(const int8_t *codes, size_t stride, size_t rows, const Quer
     dots_plain(codes, stride, rows, q, out);
 }
 
-static void flips_any(const uint64_t *signs, size_t words, size_t rows, const Query *q,
-                      int32_t *out) {
-    flips_plain(signs, words, rows, q, out);
+static void flips_any(const uint8_t *group, size_t bytes, const uint8_t *tables, uint16_t *out) {
+    flips_plain(group, bytes, tables, out);
 }
 
 /* Places of the bytes that are not zero, of `rows` and up to 7 more that are; most words are. */
@@ -161,10 +157,17 @@ INLINE size_t codes_in_turn(const Part *part, uint32_t first, uint32_t rows, con
 
 INLINE size_t signs_in_turn(const Part *part, uint32_t first, uint32_t rows, const Query *q,
                             float need, float most, uint32_t *at, int32_t *flip, Flips *flips) {
-    int32_t every[BLOCK];
+    uint16_t groups[BLOCK + 2 * GROUP];
     uint8_t hit[BLOCK + 8];
-    flips(part->signs + (size_t)first * q->words, q->words, rows, q, every);
+    const uint32_t before = first % GROUP;
+    const size_t bytes = q->stride / 8;
     const float *factor = part->factor + first, *offset = part->offset + first;
+    for (uint32_t row = 0; row < before + rows; row += GROUP) {
+        for (uint32_t ahead = row; ahead < row + GROUP; ahead += 16)
+            __builtin_prefetch(factor + ahead), __builtin_prefetch(offset + ahead);
+        flips(part->signs + (first - before + row) * bytes, bytes, q->tables, groups + row);
+    }
+    const uint16_t *every = groups + before;
     for (uint32_t i = 0; i < rows; i++)
         hit[i] = factor[i] * (most - q->step * (float)every[i]) + offset[i] >= need;
     memset(hit + rows, 0, 8);
@@ -176,7 +179,7 @@ INLINE size_t signs_in_turn(const Part *part, uint32_t first, uint32_t rows, con
 #if defined(__x86_64__)
 
 #define AVX2 "avx2,fma,popcnt,bmi"
-#define AVX512 AVX2 ",avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vpopcntdq"
+#define AVX512 AVX2 ",avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"
 
 __attribute__((target(AVX2))) static void dots_avx2(const int8_t *codes, size_t stride, size_t rows,
                                                     const Query *q, int32_t *out) {
@@ -205,41 +208,39 @@ __attribute__((target(AVX2))) static void dots_avx2(const int8_t *codes, size_t 
     }
 }
 
-__attribute__((target(AVX2))) static void flips_avx2(const uint64_t *signs, size_t words,
-                                                     size_t rows, const Query *q, int32_t *out) {
-    /* Bits of half a byte, by plane already multiplied by what the plane counts. A byte of one
-     * vector adds up to 8 * 15 = 120 at most, so two vectors fit in a byte. */
-    const __m256i counts = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+__attribute__((target(AVX2))) INLINE __m256i table_avx2(const uint8_t *table) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table));
+}
+
+/* What two bytes of 32 rows count, at most 4 * 4 * LEVEL_MAX = 240. */
+__attribute__((target(AVX2))) INLINE __m256i flips_2_avx2(const uint8_t *rows,
+                                                          const uint8_t *tables) {
     const __m256i low = _mm256_set1_epi8(15);
-    const size_t whole = words / 8 * 8;
-    for (size_t row = 0; row < rows; row++, signs += words) {
-        __m256i total = _mm256_setzero_si256();
-        for (size_t word = 0; word < whole; word += 8) {
-            const __m256i a = _mm256_loadu_si256((const __m256i *)(signs + word));
-            const __m256i b = _mm256_loadu_si256((const __m256i *)(signs + word + 4));
-            __m256i bytes = _mm256_setzero_si256(), table = counts;
-            for (int plane = 0; plane < PLANES; plane++) {
-                const __m256i *at = (const __m256i *)(q->planes + plane * words + word);
-                const __m256i c = _mm256_xor_si256(a, _mm256_loadu_si256(at));
-                const __m256i d = _mm256_xor_si256(b, _mm256_loadu_si256(at + 1));
-                const __m256i c_high = _mm256_and_si256(_mm256_srli_epi16(c, 4), low);
-                const __m256i d_high = _mm256_and_si256(_mm256_srli_epi16(d, 4), low);
-                const __m256i e = _mm256_add_epi8(
-                    _mm256_shuffle_epi8(table, _mm256_and_si256(c, low)),
-                    _mm256_shuffle_epi8(table, c_high));
-                const __m256i f = _mm256_add_epi8(
-                    _mm256_shuffle_epi8(table, _mm256_and_si256(d, low)),
-                    _mm256_shuffle_epi8(table, d_high));
-                bytes = _mm256_add_epi8(bytes, _mm256_add_epi8(e, f));
-                table = _mm256_add_epi8(table, table);
-            }
-            total = _mm256_add_epi64(total, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+    const __m256i a = _mm256_loadu_si256((const __m256i *)rows);
+    const __m256i b = _mm256_loadu_si256((const __m256i *)(rows + GROUP));
+    const __m256i a_high = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
+    const __m256i b_high = _mm256_and_si256(_mm256_srli_epi16(b, 4), low);
+    return _mm256_add_epi8(
+        _mm256_add_epi8(_mm256_shuffle_epi8(table_avx2(tables), _mm256_and_si256(a, low)),
+                        _mm256_shuffle_epi8(table_avx2(tables + 16), a_high)),
+        _mm256_add_epi8(_mm256_shuffle_epi8(table_avx2(tables + 32), _mm256_and_si256(b, low)),
+                        _mm256_shuffle_epi8(table_avx2(tables + 48), b_high)));
+}
+
+__attribute__((target(AVX2))) static void flips_avx2(const uint8_t *group, size_t bytes,
+                                                     const uint8_t *tables, uint16_t *out) {
+    for (int half = 0; half < 2; half++, group += 32, out += 32) {
+        /* Sums of pairs of rows as if they were one number, and of the second rows alone. */
+        __m256i both = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
+        for (size_t byte = 0; byte < bytes; byte += 2) {
+            const __m256i sum = flips_2_avx2(group + byte * GROUP, tables + byte * 32);
+            both = _mm256_add_epi16(both, sum);
+            odd = _mm256_add_epi16(odd, _mm256_srli_epi16(sum, 8));
         }
-        __m128i sum = _mm_add_epi64(_mm256_castsi256_si128(total),
-                                    _mm256_extracti128_si256(total, 1));
-        sum = _mm_add_epi64(sum, _mm_unpackhi_epi64(sum, sum));
-        out[row] = _mm_cvtsi128_si32(sum) + flips_row(signs, whole, words, q);
+        const __m256i even = _mm256_sub_epi16(both, _mm256_slli_epi16(odd, 8));
+        const __m256i a = _mm256_unpacklo_epi16(even, odd), b = _mm256_unpackhi_epi16(even, odd);
+        _mm256_storeu_si256((__m256i *)out, _mm256_permute2x128_si256(a, b, 0x20));
+        _mm256_storeu_si256((__m256i *)(out + 16), _mm256_permute2x128_si256(a, b, 0x31));
     }
 }
 
@@ -336,49 +337,37 @@ __attribute__((target(AVX512))) static size_t codes_avx512(const Part *part, uin
     }
 }
 
-/* Flips and estimates of up to 16 rows of 8 words. */
-__attribute__((target(AVX512))) INLINE size_t signs_16(const Part *part, size_t first,
-                                                       uint32_t row, uint32_t rows,
-                                                       const __m512i *planes, const Query *q,
-                                                       float need, float most, uint32_t *at,
-                                                       int32_t *flip, size_t count) {
-    const __mmask16 here = (__mmask16)((1u << rows) - 1);
-    const uint64_t *signs = part->signs + (first + row) * 8;
-    __m512i sum[16];
-    for (uint32_t r = 0; r < 16; r++) {
-        _mm_prefetch((const char *)(signs + r * 8 + 512), _MM_HINT_T0);
-        const __m512i bits = _mm512_loadu_si512(signs + (r < rows ? r : 0) * 8);
-        __m512i total = _mm512_setzero_si512();
-        for (int plane = PLANES - 1; plane >= 0; plane--)
-            total = _mm512_add_epi32(_mm512_add_epi32(total, total),
-                                     _mm512_popcnt_epi32(_mm512_xor_si512(bits, planes[plane])));
-        sum[r] = total;
-    }
-    const __m512i flips = sums(sum);
-    const __m512 factor = _mm512_maskz_loadu_ps(here, part->factor + first + row);
-    const __m512 offset = _mm512_maskz_loadu_ps(here, part->offset + first + row);
-    const __m512 worth = _mm512_fnmadd_ps(_mm512_set1_ps(q->step), _mm512_cvtepi32_ps(flips),
-                                          _mm512_set1_ps(most));
-    const __mmask16 hit = _mm512_mask_cmp_ps_mask(here, _mm512_fmadd_ps(factor, worth, offset),
-                                                  _mm512_set1_ps(need), _CMP_GE_OQ);
-    return hit ? append(hit, row, flips, at, flip, count) : count;
+__attribute__((target(AVX512))) INLINE __m512i table_avx512(const uint8_t *table) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
 }
 
-__attribute__((target(AVX512))) static size_t signs_avx512(const Part *part, uint32_t first,
-                                                           uint32_t rows, const Query *q,
-                                                           float need, float most, uint32_t *at,
-                                                           int32_t *flip) {
-    if (q->words != 8) return signs_in_turn(part, first, rows, q, need, most, at, flip, flips_any);
-    __m512i planes[PLANES];
-    for (int plane = 0; plane < PLANES; plane++)
-        planes[plane] = _mm512_loadu_si512(q->planes + 8 * plane);
-    size_t count = 0;
-    uint32_t row = 0;
-    for (; row + 16 <= rows; row += 16)
-        count = signs_16(part, first, row, 16, planes, q, need, most, at, flip, count);
-    if (row < rows)
-        count = signs_16(part, first, row, rows - row, planes, q, need, most, at, flip, count);
-    return count;
+/* Looks up six bits of a byte, of which a table that is there four times ignores two: no half byte
+ * has to be cut out. Asking 8 KiB ahead for the
+ * second cache was measured to be a tenth faster than 1 KiB, or than for the first one. */
+__attribute__((target(AVX512))) static void flips_avx512(const uint8_t *group, size_t bytes,
+                                                         const uint8_t *tables, uint16_t *out) {
+    /* Sums of pairs of rows as if they were one number, and of the second rows alone. */
+    __m512i both = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
+    for (size_t byte = 0; byte < bytes; byte += 2, group += 2 * GROUP, tables += 64) {
+        _mm_prefetch((const char *)group + 8192, _MM_HINT_T1);
+        _mm_prefetch((const char *)group + 8192 + GROUP, _MM_HINT_T1);
+        const __m512i a = _mm512_loadu_si512(group), b = _mm512_loadu_si512(group + GROUP);
+        const __m512i a_high = _mm512_srli_epi16(a, 4), b_high = _mm512_srli_epi16(b, 4);
+        /* At most 4 * 4 * LEVEL_MAX = 240. */
+        const __m512i sum = _mm512_add_epi8(
+            _mm512_add_epi8(_mm512_permutexvar_epi8(a, table_avx512(tables)),
+                            _mm512_permutexvar_epi8(a_high, table_avx512(tables + 16))),
+            _mm512_add_epi8(_mm512_permutexvar_epi8(b, table_avx512(tables + 32)),
+                            _mm512_permutexvar_epi8(b_high, table_avx512(tables + 48))));
+        both = _mm512_add_epi16(both, sum);
+        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(sum, 8));
+    }
+    const __m512i even = _mm512_sub_epi16(both, _mm512_slli_epi16(odd, 8));
+    const __m512i a = _mm512_unpacklo_epi16(even, odd), b = _mm512_unpackhi_epi16(even, odd);
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    _mm512_storeu_si512(out, _mm512_permutex2var_epi64(a, first, b));
+    _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi64(a, second, b));
 }
 
 #elif defined(__aarch64__)
@@ -397,26 +386,22 @@ __attribute__((target("arch=armv8.2-a+dotprod"))) static void dots_neon(const in
     }
 }
 
-__attribute__((target("arch=armv8.2-a+dotprod"))) static void flips_neon(const uint64_t *signs,
-                                                                         size_t words, size_t rows,
-                                                                         const Query *q,
-                                                                         int32_t *out) {
-    const size_t whole = words / 4 * 4;
-    for (size_t row = 0; row < rows; row++, signs += words) {
-        uint16x8_t total = vdupq_n_u16(0);
-        for (size_t word = 0; word < whole; word += 4) {
-            const uint8x16_t a = vld1q_u8((const uint8_t *)(signs + word));
-            const uint8x16_t b = vld1q_u8((const uint8_t *)(signs + word + 2));
-            uint8x16_t bytes = vdupq_n_u8(0); /* at most 2 vectors * 8 bits * 15 = 240 */
-            for (int plane = PLANES - 1; plane >= 0; plane--) {
-                const uint8_t *at = (const uint8_t *)(q->planes + plane * words + word);
-                const uint8x16_t c = vcntq_u8(veorq_u8(a, vld1q_u8(at)));
-                const uint8x16_t d = vcntq_u8(veorq_u8(b, vld1q_u8(at + 16)));
-                bytes = vaddq_u8(vaddq_u8(bytes, bytes), vaddq_u8(c, d));
-            }
-            total = vpadalq_u8(total, bytes);
+__attribute__((target("arch=armv8.2-a+dotprod"))) static void flips_neon(const uint8_t *group,
+                                                                         size_t bytes,
+                                                                         const uint8_t *tables,
+                                                                         uint16_t *out) {
+    const uint8x16_t low = vdupq_n_u8(15);
+    for (int quarter = 0; quarter < 4; quarter++, out += 16) {
+        uint16x8_t first = vdupq_n_u16(0), second = vdupq_n_u16(0);
+        for (size_t byte = 0; byte < bytes; byte++) {
+            const uint8x16_t a = vld1q_u8(group + byte * GROUP + 16 * quarter);
+            const uint8x16_t sum =
+                vaddq_u8(vqtbl1q_u8(vld1q_u8(tables + 32 * byte), vandq_u8(a, low)),
+                         vqtbl1q_u8(vld1q_u8(tables + 32 * byte + 16), vshrq_n_u8(a, 4)));
+            first = vaddw_u8(first, vget_low_u8(sum));
+            second = vaddw_high_u8(second, sum);
         }
-        out[row] = (int32_t)vaddlvq_u16(total) + flips_row(signs, whole, words, q);
+        vst1q_u16(out, first), vst1q_u16(out + 8, second);
     }
 }
 
@@ -456,13 +441,13 @@ INLINE size_t scan_signs(const Part *part, uint32_t index, uint32_t first, uint3
     uint32_t kept[BLOCK + 16];
     int32_t flip[BLOCK + 16];
     /* r.r_q is about f.(half - step.flips). The square of k standard deviations of it is
-     * own.(f^2 - |r|^2 / D) + planes.f^2, since f^2.(1 - a^2) = f^2 - |r|^2 / D. */
-    const float size = 64.0f * (float)q->words, squared = q->deviations * q->deviations;
+     * own.(f^2 - |r|^2 / D) + levels.f^2, since f^2.(1 - a^2) = f^2 - |r|^2 / D. */
+    const float size = (float)q->stride, squared = q->deviations * q->deviations;
     const float own = squared * q->length * q->length * size / (size - 1);
-    const float planes = squared * q->plane_error * q->plane_error;
-    const float half = 0.5f * size * (float)((1 << PLANES) - 1) * q->step;
+    const float levels = squared * q->level_error * q->level_error;
+    const float half = 0.5f * size * LEVEL_MAX * q->step;
     /* First with the largest 1 - a^2 of the extent, which spares reading two columns. */
-    const float most = half + sqrtf(own * part->spread_max * part->spread_max + planes);
+    const float most = half + sqrtf(own * part->spread_max * part->spread_max + levels);
     const float lenient = need - q->rounding;
     const size_t count = *passed = signs(part, first, rows, q, lenient, most, kept, flip);
     for (size_t i = 0; i < count; i++) {
@@ -477,7 +462,7 @@ INLINE size_t scan_signs(const Part *part, uint32_t index, uint32_t first, uint3
         const float missing =
             lenient - part->offset[row] - f * (half - q->step * (float)flip[i]);
         const float doubt = f * f - (r > 0 ? r * r / size : 0);
-        const float allowed = own * (doubt > 0 ? doubt : 0) + planes * f * f;
+        const float allowed = own * (doubt > 0 ? doubt : 0) + levels * f * f;
         if (missing > 0 && missing * missing > allowed) continue;
         kept[near++] = row; /* near never overtakes i */
         __builtin_prefetch(part->scale + row);
@@ -508,7 +493,7 @@ INLINE size_t scan_all(const Part *parts, const Query *q, Place *begin, Place en
         }
         if (capacity - count < BLOCK) break;
         const uint32_t rows = last - row < BLOCK ? last - row : BLOCK;
-        if (q->planes && !wait) {
+        if (q->tables && !wait) {
             size_t passed;
             count += scan_signs(parts + part, part, row, rows, q, need, out + count, signs, dots,
                                 &passed);
@@ -623,34 +608,31 @@ INLINE void encode_row(const float *row, const float *centre, const Columns *to,
 ROTATION(rotate_lanes, Floats)
 ROTATION(rotate_one, float)
 
-/* A probe's r_q, `size` floats with zeros behind the dimension, as planes of bits: rotated, and in
- * 4 bits a dimension, level v standing for (2v - 15).step/2. The lowest bit's plane comes first. */
-INLINE void encode_planes(float *rest, size_t size, const float *flips, uint64_t *planes,
-                          Query *q) {
-    const int most = (1 << PLANES) - 1;
+/* A probe's r_q, `size` floats with zeros behind the dimension, rotated, as levels and what these
+ * make half bytes of sign bits count: level v of a dimension stands for (2v - LEVEL_MAX).step/2. */
+INLINE void encode_probe(float *rest, size_t size, const float *flips, uint8_t *tables, Query *q) {
     float peak = 0, square = 0;
     rotate_one(rest, size, flips);
     for (size_t i = 0; i < size; i++) peak = fabsf(rest[i]) > peak ? fabsf(rest[i]) : peak;
-    const float step = peak > 1e-28f ? 2 * peak / most : 1, levels = 1 / step;
-    memset(planes, 0, PLANES * size / 8);
+    const float step = peak > 1e-28f ? 2 * peak / LEVEL_MAX : 1, levels = 1 / step;
+    memset(tables, 0, 4 * size);
     for (size_t i = 0; i < size; i++) {
-        int level = (int)(rest[i] * levels + 0.5f * most + 0.5f);
-        level = level < 0 ? 0 : level > most ? most : level;
-        const float left = rest[i] - ((float)level - 0.5f * most) * step;
+        int level = (int)(rest[i] * levels + 0.5f * LEVEL_MAX + 0.5f);
+        level = level < 0 ? 0 : level > LEVEL_MAX ? LEVEL_MAX : level;
+        const float left = rest[i] - ((float)level - 0.5f * LEVEL_MAX) * step;
         square += left * left;
-        for (int plane = 0; plane < PLANES; plane++)
-            planes[(plane * size + i) / 64] |= (uint64_t)(level >> plane & 1) << i % 64;
+        for (size_t bits = 0; bits < 16; bits++)
+            tables[i / 4 * 16 + bits] += (uint8_t)(bits >> i % 4 & 1 ? LEVEL_MAX - level : level);
     }
-    q->planes = planes;
-    q->words = (uint32_t)(size / 64);
+    q->tables = tables;
     q->step = step;
-    q->plane_error = sqrtf(square) * (1 + 1e-5f);
+    q->level_error = sqrtf(square) * (1 + 1e-5f);
 }
 
 /* Sign bits and factors of up to 16 rows; the largest sqrt(1 - a^2) of them. */
 INLINE float encode_signs(const float *rows, size_t count, const float *centre,
                           const Columns *to, size_t at, const float *flips) {
-    const size_t dimension = to->dimension, size = 64 * (size_t)to->words;
+    const size_t dimension = to->dimension, size = to->stride;
     Floats values[SIGNS_MAX];
     memset(values, 0, size * sizeof *values);
     for (size_t lane = 0; lane < count; lane++)
@@ -658,17 +640,20 @@ INLINE float encode_signs(const float *rows, size_t count, const float *centre,
             values[i][lane] = rows[lane * dimension + i] - centre[i];
     rotate_lanes(values, size, flips);
     float sums[LANES] = {0}, squares[LANES] = {0};
-    for (size_t word = 0; word < to->words; word++) {
-        uint64_t bits[LANES] = {0};
-        for (size_t bit = 0; bit < 64; bit++)
+    for (size_t byte = 0; byte < size / 8; byte++) {
+        uint32_t bits[LANES] = {0};
+        for (size_t bit = 0; bit < 8; bit++)
             for (int lane = 0; lane < LANES; lane++) {
-                const float value = values[64 * word + bit][lane];
-                bits[lane] |= (uint64_t)(value > 0) << bit;
+                const float value = values[8 * byte + bit][lane];
+                bits[lane] |= (uint32_t)(value > 0) << bit;
                 sums[lane] += fabsf(value);
                 squares[lane] += value * value;
             }
-        for (size_t lane = 0; lane < count; lane++)
-            to->signs[(at + lane) * to->words + word] = bits[lane];
+        for (size_t lane = 0; lane < count; lane++) {
+            const size_t row = to->before + at + lane;
+            uint8_t *group = to->signs + (row - row % GROUP) * (size / 8);
+            group[byte * GROUP + row % GROUP] = (uint8_t)bits[lane];
+        }
     }
     float spread_max = 0;
     for (size_t lane = 0; lane < count; lane++) {
@@ -714,17 +699,19 @@ typedef struct {
     size_t (*scan)(const Part *, const Query *, Place *, Place, float, Survivor *, size_t);
     void (*score)(const float *const *, size_t, const double *, size_t, float *);
     void (*encode)(const float *, size_t, const float *, const float *, Columns *);
-    void (*encode_planes)(float *, size_t, const float *, uint64_t *, Query *);
+    void (*encode_probe)(float *, size_t, const float *, uint8_t *, Query *);
     uint64_t (*stream)(const uint64_t *, size_t);
 } Set;
 
-#define IN_TURN(set, attribute)                                                                   \
+#define CODES_IN_TURN(set, attribute)                                                             \
     attribute static size_t codes_##set(const Part *part, uint32_t first, uint32_t rows,          \
                                         const Query *q, float need, float most, uint32_t *at,     \
                                         int32_t *dot) {                                           \
         (void)most;                                                                               \
         return codes_in_turn(part, first, rows, q, need, at, dot, dots_##set);                    \
-    }                                                                                             \
+    }
+
+#define SIGNS_IN_TURN(set, attribute)                                                             \
     attribute static size_t signs_##set(const Part *part, uint32_t first, uint32_t rows,          \
                                         const Query *q, float need, float most, uint32_t *at,     \
                                         int32_t *flip) {                                          \
@@ -745,24 +732,28 @@ typedef struct {
                                        const float *flips_, Columns *to) {                        \
         encode_all(rows, count, centre, flips_, to);                                              \
     }                                                                                             \
-    attribute static void encode_planes_##set(float *rest, size_t size, const float *flips_,      \
-                                              uint64_t *planes, Query *q) {                       \
-        encode_planes(rest, size, flips_, planes, q);                                             \
+    attribute static void encode_probe_##set(float *rest, size_t size, const float *flips_,      \
+                                              uint8_t *tables, Query *q) {                       \
+        encode_probe(rest, size, flips_, tables, q);                                             \
     }                                                                                             \
     attribute static uint64_t stream_##set(const uint64_t *words, size_t count) {                 \
         return stream_all(words, count);                                                          \
     }                                                                                             \
     static const Set set = {title, scan_##set,   score_##set,                                     \
-                              encode_##set, encode_planes_##set, stream_##set};
+                              encode_##set, encode_probe_##set, stream_##set};
 
-IN_TURN(any, )
+CODES_IN_TURN(any, )
+SIGNS_IN_TURN(any, )
 SET(any, "portable", )
 #if defined(__x86_64__)
-IN_TURN(avx2, __attribute__((target(AVX2))))
+CODES_IN_TURN(avx2, __attribute__((target(AVX2))))
+SIGNS_IN_TURN(avx2, __attribute__((target(AVX2))))
 SET(avx2, "avx2", __attribute__((target(AVX2))))
+SIGNS_IN_TURN(avx512, __attribute__((target(AVX512))))
 SET(avx512, "avx512-vnni", __attribute__((target(AVX512))))
 #elif defined(__aarch64__)
-IN_TURN(neon, __attribute__((target("arch=armv8.2-a+dotprod"))))
+CODES_IN_TURN(neon, __attribute__((target("arch=armv8.2-a+dotprod"))))
+SIGNS_IN_TURN(neon, __attribute__((target("arch=armv8.2-a+dotprod"))))
 SET(neon, "neon-dotprod", __attribute__((target("arch=armv8.2-a+dotprod"))))
 #endif
 
@@ -772,7 +763,7 @@ static const Set *runnable(int index) {
     int count = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq") &&
+    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))
         sets[count++] = &avx512;
@@ -836,7 +827,7 @@ EXPORT uint64_t recollect_stream(int index, const uint64_t *words, size_t count)
     return runnable(index)->stream(words, count);
 }
 
-EXPORT void recollect_encode_planes(int index, float *rest, size_t size, const float *flips,
-                                    uint64_t *planes, Query *q) {
-    runnable(index)->encode_planes(rest, size, flips, planes, q);
+EXPORT void recollect_encode_probe(int index, float *rest, size_t size, const float *flips,
+                                    uint8_t *tables, Query *q) {
+    runnable(index)->encode_probe(rest, size, flips, tables, q);
 }

@@ -32,7 +32,7 @@ import numpy.typing as npt
 from recollect.gallery.columns import code_bytes
 
 if TYPE_CHECKING:
-    from recollect.gallery.columns import Chunk, Codes, Words
+    from recollect.gallery.columns import Bytes, Chunk, Codes
     from recollect.gallery.store import Template, Templates
 
 LEVEL_MAX: Final = 127
@@ -86,8 +86,9 @@ class Query:
     """e_q, rounded up."""
     base: float
     """m·q - m·m: what is added to every row's bound to make it a score."""
-    planes: Words | None = None
-    """R·r_q in 4 bits a dimension, as planes of bits, where there is a first stage."""
+    tables: Bytes | None = None
+    """What half bytes of sign bits count, shape (code_bytes / 4, 16), where there is a first stage:
+    R·r_q in 4 bits a dimension."""
     compiled: object = None
     """What a compiled kernel made of all this."""
 

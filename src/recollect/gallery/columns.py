@@ -20,13 +20,19 @@ CHUNK_ROWS: Final = 1 << 16
 EXTENT_ROWS_MIN: Final = 64
 """Rows of the smallest extent: what a collection of one face costs."""
 
+GROUP_ROWS: Final = 64
+"""Rows whose sign bits lie side by side, `GROUP` in `_scan.c`; extents begin with a group."""
+
 HUGE_PAGE_BYTES: Final = 2 << 20
+
+SIGNS: Final = 5
+"""Place of the sign bits among the addresses of a row."""
 
 Bytes = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]
-Words = npt.NDArray[np.uint64]
 AnyColumn = npt.NDArray[Any]
+Places = npt.NDArray[np.intp] | slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class Layout:
             "ids": (np.dtype(np.uint8), (16,)),
         }
         if self.keeps_signs:
-            every["signs"] = np.dtype(np.uint64), (code_bytes(self.dimension) // 64,)
+            every["signs"] = np.dtype(np.uint8), (code_bytes(self.dimension) // 8,)
             every["factor"] = np.dtype(np.float32), ()
         if self.keeps_templates:
             every["templates"] = np.dtype(np.float32), (self.dimension,)
@@ -59,6 +65,32 @@ class Layout:
     def row_bytes(self) -> int:
         """Memory of one row: at 128 dimensions 160 bytes, and 512 more with its template."""
         return sum(kind.itemsize * math.prod(shape) for kind, shape in self.columns().values())
+
+
+class Grouped:
+    """A column whose rows do not lie one behind the other: in groups of 64, the first byte of each
+    row, then the second of each, and so on, which is how a scan looks them up fastest.
+
+    Args:
+        rows: memory of the column, shape (count, bytes of a row), as if they did.
+    """
+
+    def __init__(self, rows: Bytes) -> None:
+        self.memory = rows
+        groups = rows.reshape(-1, rows.shape[1], GROUP_ROWS)
+        self._rows = groups.transpose(0, 2, 1)
+
+    def __getitem__(self, rows: Places) -> Bytes:
+        return np.ascontiguousarray(self._rows[self._split(rows)])
+
+    def __setitem__(self, rows: Places, values: Bytes | int) -> None:
+        self._rows[self._split(rows)] = values
+
+    def _split(self, rows: Places) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Groups of rows, and places in them."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self.memory)))
+        return rows // GROUP_ROWS, rows % GROUP_ROWS
 
 
 class Chunk:
@@ -81,7 +113,7 @@ class Chunk:
         # Every length is a multiple of 64 KiB, so every column starts on a cache line, and no huge
         # page is left half empty.
         whole = mapped(sum(lengths.values()))
-        arrays: dict[str, AnyColumn] = {}
+        arrays: dict[str, Any] = {}
         at = 0
         for name, (kind, shape) in columns.items():
             raw = whole[at : at + lengths[name]]
@@ -94,22 +126,31 @@ class Chunk:
         self.error: Floats = arrays["error"]
         self.norm: Floats = arrays["norm"]
         self.ids: Bytes = arrays["ids"]
-        self.signs: Words | None = arrays.get("signs")
+        signs = arrays.get("signs")
+        self.signs = None if signs is None else Grouped(signs)
         self.factor: Floats | None = arrays.get("factor")
         self.templates: Floats | None = arrays.get("templates")
-        self.columns: list[AnyColumn] = list(arrays.values())
+        if self.signs is not None:
+            arrays["signs"] = self.signs
+        self.columns: list[AnyColumn | Grouped] = list(arrays.values())
         """Every column, for what has to touch all of a row."""
         self._addressed = [
             (0, 0) if column is None else (column.ctypes.data, column.strides[0])
             for column in (
                 *(self.codes, self.scale, self.offset, self.error, self.norm),
-                *(self.signs, self.factor, self.templates, self.ids),
+                *(signs, self.factor, self.templates, self.ids),
             )
         ]
 
     def column_addresses(self, row: int) -> list[int]:
-        """Where a row lies in each column, in the order of `Part` in `_scan.c`; 0 for none."""
-        return [base + row * stride for base, stride in self._addressed]
+        """Where a row lies in each column, in the order of `Part` in `_scan.c`; 0 for none.
+
+        Of the sign bits, where the row's group begins.
+        """
+        places = [base + row * stride for base, stride in self._addressed]
+        base, stride = self._addressed[SIGNS]
+        places[SIGNS] = base + (row - row % GROUP_ROWS) * stride
+        return places
 
 
 class Extent:
@@ -131,10 +172,10 @@ class Extent:
         """Where its first row lies in each column."""
         return self.chunk.column_addresses(self.start)
 
-    def wipe(self, rows: npt.NDArray[np.intp] | slice) -> None:
-        """Overwrite rows with zeros; nobody may be reading them."""
+    def wipe(self, rows: npt.NDArray[np.intp]) -> None:
+        """Overwrite rows, counted from its first, with zeros; nobody may be reading them."""
         for column in self.chunk.columns:
-            column[self.start : self.start + self.capacity][rows] = 0
+            column[self.start + rows] = 0
 
 
 class Shelf:
@@ -179,7 +220,7 @@ class Shelf:
         """Take extents back and overwrite them; a chunk that is free as a whole is unmapped."""
         for extent in extents:
             if extent.capacity < CHUNK_ROWS:
-                extent.wipe(slice(None))
+                extent.wipe(np.arange(extent.capacity))
             with self._lock:
                 number, start, size = extent.chunk.number, extent.start, extent.capacity
                 while size < CHUNK_ROWS:

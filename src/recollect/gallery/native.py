@@ -15,7 +15,7 @@ from recollect.gallery.codes import (
     Query,
     Widest,
 )
-from recollect.gallery.columns import code_bytes
+from recollect.gallery.columns import GROUP_ROWS, code_bytes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,9 +34,6 @@ DIMENSION_MAX: Final = 4096
 
 SIGNS_DIMENSIONS: Final = range(256, 1025)
 """Dimensions with a first stage of sign bits. Below, one bit a dimension is too coarse."""
-
-PLANES: Final = 4
-"""Bits of a probe's dimension in the first stage; one more or less changes little."""
 
 CROWD: Final = 0.15
 """Share of a block's rows that the first stage may leave. Where it leaves more, as it does at low
@@ -59,9 +56,8 @@ class _Query(ctypes.Structure):
 
     _fields_ = (
         ("codes", ctypes.c_void_p),
-        ("planes", ctypes.c_void_p),
+        ("tables", ctypes.c_void_p),
         ("stride", ctypes.c_uint32),
-        ("words", ctypes.c_uint32),
         ("bias", ctypes.c_int32),
         ("scale", ctypes.c_float),
         ("length", ctypes.c_float),
@@ -69,7 +65,7 @@ class _Query(ctypes.Structure):
         ("base", ctypes.c_float),
         ("rounding", ctypes.c_float),
         ("step", ctypes.c_float),
-        ("plane_error", ctypes.c_float),
+        ("level_error", ctypes.c_float),
         ("deviations", ctypes.c_float),
         ("crowd", ctypes.c_float),
     )
@@ -94,7 +90,7 @@ class _Columns(ctypes.Structure):
         ("factor", ctypes.c_void_p),
         ("dimension", ctypes.c_uint32),
         ("stride", ctypes.c_uint32),
-        ("words", ctypes.c_uint32),
+        ("before", ctypes.c_uint32),
         ("error_max", ctypes.c_float),
         ("norm_max", ctypes.c_float),
         ("spread_max", ctypes.c_float),
@@ -137,7 +133,7 @@ class NativeKernel:
             *(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p),
             ctypes.c_void_p,
         )
-        self._library.recollect_encode_planes.argtypes = (
+        self._library.recollect_encode_probe.argtypes = (
             *(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p),
             ctypes.c_void_p,
         )
@@ -167,7 +163,7 @@ class NativeKernel:
         stride = code_bytes(dimension)
         signed = chunk.signs is not None
         addresses = chunk.column_addresses(rows.start)
-        to = _Columns(*addresses[:7], dimension, stride, stride // 64 if signed else 0)
+        to = _Columns(*addresses[:7], dimension, stride, rows.start % GROUP_ROWS)
         self._library.recollect_encode(
             self._index,
             templates.ctypes.data,
@@ -197,13 +193,13 @@ class NativeKernel:
         if self.keeps_signs(len(probe)):
             rest = np.zeros(stride, np.float32)
             rest[: len(probe)] = query.rest
-            query.planes = np.empty((PLANES, stride // 64), np.uint64)
-            self._library.recollect_encode_planes(
+            query.tables = np.empty((stride // 4, 16), np.uint8)
+            self._library.recollect_encode_probe(
                 self._index,
                 rest.ctypes.data,
                 stride,
                 self._rotation(stride).ctypes.data,
-                query.planes.ctypes.data,
+                query.tables.ctypes.data,
                 ctypes.addressof(compiled),
             )
         query.compiled = compiled

@@ -21,17 +21,15 @@ static float noise(void) {
     return (float)(state >> 8) / 8388608.0f - 1;
 }
 
-static uint64_t bits(void) {
-    uint64_t word = 0;
-    for (int i = 0; i < 64; i++) word = word << 1 | (noise() > 0);
-    return word;
+static uint32_t below(uint32_t most) {
+    return (uint32_t)((noise() + 1) / 2 * (float)most) % most;
 }
 
 static void *some(size_t length) { return calloc(1, length ? length : 1); }
 
 /* A gallery of two extents of `most` rows and one less, searched for its own first row. */
 static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
-    const uint32_t stride = (dimension + 63) / 64 * 64, words = stride / 64;
+    const uint32_t stride = (dimension + 63) / 64 * 64;
     float *centre = some(4 * dimension), *flips = some(16 * stride);
     for (uint32_t i = 0; i < dimension; i++) centre[i] = 0.01f * noise();
     uint32_t power = 1;
@@ -53,9 +51,21 @@ static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
             for (uint32_t i = 0; i < dimension; i++) at[i] /= sqrtf(length);
         }
         Columns to = {some((size_t)rows * stride), some(4 * rows), some(4 * rows), some(4 * rows),
-                      some(4 * rows), signed_ ? some((size_t)8 * rows * words) : NULL,
-                      signed_ ? some(4 * rows) : NULL, dimension, stride, words, 0, 0, 0};
-        recollect_encode(set, templates, rows, centre, flips, &to);
+                      some(4 * rows), signed_ ? some((size_t)(rows + GROUP - 1) / GROUP * GROUP * stride / 8) : NULL,
+                      signed_ ? some(4 * rows) : NULL, dimension, stride, 0, 0, 0, 0};
+        /* In two steps, the second of which begins within a group. */
+        const uint32_t most_ = rows / 3;
+        Columns rest = {to.codes + (size_t)most_ * stride, to.scale + most_, to.offset + most_,
+                        to.error + most_, to.norm + most_,
+                        signed_ ? to.signs + (size_t)(most_ - most_ % GROUP) * stride / 8 : NULL,
+                        signed_ ? to.factor + most_ : NULL, dimension, stride, most_ % GROUP,
+                        0, 0, 0};
+        recollect_encode(set, templates, most_, centre, flips, &to);
+        recollect_encode(set, templates + (size_t)most_ * dimension, rows - most_, centre, flips,
+                         &rest);
+        to.error_max = fmaxf(to.error_max, rest.error_max);
+        to.norm_max = fmaxf(to.norm_max, rest.norm_max);
+        to.spread_max = fmaxf(to.spread_max, rest.spread_max);
         uint8_t *ids = some((size_t)16 * rows), *dead = p ? some(rows) : NULL;
         for (uint32_t row = 0; row < rows; row++) ids[16 * row] = (uint8_t)(row + p);
         for (uint32_t row = 0; dead && row < rows; row++) live -= dead[row] = row % 3 == 1;
@@ -76,11 +86,11 @@ static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
         base += parts[0].templates[i] * centre[i] - centre[i] * centre[i];
         bias += 128 * codes[i];
     }
-    uint64_t *planes = signed_ ? some(8 * PLANES * words) : NULL;
+    uint8_t *tables = signed_ ? some(4 * stride) : NULL;
     Query q = {.codes = codes, .stride = stride, .bias = bias, .scale = parts[0].scale[0],
                .length = sqrtf(length) * 1.001f, .error = parts[0].error[0], .base = base,
                .rounding = 1e-5f, .deviations = 6, .crowd = 0.15f};
-    if (signed_) recollect_encode_planes(set, rotated, stride, flips, planes, &q);
+    if (signed_) recollect_encode_probe(set, rotated, stride, flips, tables, &q);
 
     const size_t capacity = BLOCK + most / 3;
     Survivor *out = some(capacity * sizeof *out);
@@ -117,45 +127,56 @@ static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
         free((void *)parts[p].factor), free((void *)parts[p].templates);
         free((void *)parts[p].ids), free((void *)parts[p].dead);
     }
-    free(centre), free(flips), free(codes), free(rotated), free(planes), free(out);
+    free(centre), free(flips), free(codes), free(rotated), free(tables), free(out);
 }
 
 /* Each instruction set counts flips in its own way. */
-static void try_flips(Near *signs_near, size_t words) {
-    enum { ROWS = 37 };
-    uint64_t *signs = some(8 * ROWS * words), *planes = some(8 * PLANES * words);
+static void try_flips(Near *signs_near, uint32_t stride) {
+    enum { ROWS = 137 };
+    const size_t bytes = stride / 8, groups = (ROWS + GROUP - 1) / GROUP;
+    uint8_t *signs = some(groups * GROUP * bytes), *tables = some(4 * stride);
     float *factor = some(4 * ROWS), *offset = some(4 * ROWS);
-    for (int round = 0; round < 3; round++) {
-        /* At random, then all bits different, where the counts are as large as they can be. */
-        for (size_t i = 0; i < ROWS * words; i++)
-            signs[i] = round ? ~0ull : bits();
-        for (size_t i = 0; i < PLANES * words; i++)
-            planes[i] = round ? 0 : bits();
-        const Query q = {.planes = planes, .words = (uint32_t)words};
+    for (int round = 0; round < 2; round++) {
+        /* At random, then with counts as large as they can be. */
+        for (size_t i = 0; i < groups * GROUP * bytes; i++) signs[i] = (uint8_t)below(256);
+        for (size_t i = 0; i < 4 * stride; i++)
+            tables[i] = round ? 4 * LEVEL_MAX : (uint8_t)below(4 * LEVEL_MAX + 1);
+        const Query q = {.tables = tables, .stride = stride};
         const Part part = {.signs = signs, .factor = factor, .offset = offset};
-        uint32_t at[ROWS + 16];
-        int32_t expected[ROWS], counted[ROWS + 16];
-        flips_any(signs, words, ROWS, &q, expected);
-        CHECK(signs_near(&part, 0, ROWS, &q, 1, 0, at, counted) == 0);
-        CHECK(signs_near(&part, 0, ROWS, &q, 0, 0, at, counted) == ROWS);
-        CHECK(memcmp(expected, counted, sizeof expected) == 0);
-        for (uint32_t row = 0; row < ROWS; row++) CHECK(at[row] == row);
-        CHECK(!round || expected[0] == (int32_t)(15 * 64 * words));
+        for (uint32_t first = 0; first < ROWS; first += 45) {
+            uint32_t at[ROWS + 16];
+            int32_t counted[ROWS + 16];
+            const uint32_t rows = ROWS - first;
+            CHECK(signs_near(&part, first, rows, &q, 1, 0, at, counted) == 0);
+            CHECK(signs_near(&part, first, rows, &q, 0, 0, at, counted) == rows);
+            for (uint32_t row = 0; row < rows; row++) {
+                const size_t group = (first + row) / GROUP, lane = (first + row) % GROUP;
+                int32_t expected = 0;
+                for (size_t byte = 0; byte < bytes; byte++) {
+                    const uint8_t eight = signs[(group * bytes + byte) * GROUP + lane];
+                    expected += tables[32 * byte + eight % 16];
+                    expected += tables[32 * byte + 16 + eight / 16];
+                }
+                CHECK(at[row] == row);
+                CHECK(counted[row] == expected);
+                CHECK(!round || expected == (int32_t)(LEVEL_MAX * stride));
+            }
+        }
     }
-    free(signs), free(planes), free(factor), free(offset);
+    free(signs), free(tables), free(factor), free(offset);
 }
 
 int main(void) {
     for (int set = 0; recollect_set_name(set); set++)
-        for (size_t words = 1; words <= 16; words++) {
+        for (uint32_t stride = 64; stride <= 1024; stride += 64) {
             const char *name = recollect_set_name(set);
-            (void)name;
 #if defined(__x86_64__)
-            if (!strcmp(name, "avx512-vnni")) try_flips(signs_avx512, words);
-            if (!strcmp(name, "avx2")) try_flips(signs_avx2, words);
+            if (!strcmp(name, "avx512-vnni")) try_flips(signs_avx512, stride);
+            if (!strcmp(name, "avx2")) try_flips(signs_avx2, stride);
 #elif defined(__aarch64__)
-            if (!strcmp(name, "neon-dotprod")) try_flips(signs_neon, words);
+            if (!strcmp(name, "neon-dotprod")) try_flips(signs_neon, stride);
 #endif
+            if (!strcmp(name, "portable")) try_flips(signs_any, stride);
         }
     const uint32_t dimensions[] = {1, 17, 63, 64, 65, 128, 192, 512, 1024};
     const uint32_t rows[] = {1, 2, 15, 16, 17, 33, 257, 4095, 4097};

@@ -2,6 +2,7 @@ import itertools
 from pathlib import Path
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
@@ -9,6 +10,7 @@ from recollect.gallery.columns import (
     CHUNK_ROWS,
     EXTENT_ROWS_MIN,
     HUGE_PAGE_BYTES,
+    Grouped,
     Layout,
     Shelf,
     mapped,
@@ -51,7 +53,7 @@ def test_an_extent_that_was_given_back_is_empty_when_it_is_lent_again():
 
 def test_columns_begin_on_cache_lines_and_leave_no_huge_page_half_empty():
     for layout in (Layout(512, keeps_signs=True), Layout(100, keeps_templates=False)):
-        columns = Shelf(layout).take(1).chunk.columns
+        columns = [getattr(c, "memory", c) for c in Shelf(layout).take(1).chunk.columns]
 
         begin = columns[0].ctypes.data
         assert begin % HUGE_PAGE_BYTES == 0
@@ -81,3 +83,26 @@ def test_a_row_takes_what_its_columns_take():
 
     assert Layout(128, keeps_templates=False).row_bytes() == 160
     assert Layout(512, keeps_templates=False, keeps_signs=True).row_bytes() == 612
+
+
+places = st.one_of(
+    st.lists(st.integers(0, 255), max_size=90, unique=True).map(np.array),
+    st.tuples(st.integers(0, 256), st.integers(0, 256)).map(lambda ends: slice(*ends)),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(places, max_size=5))
+def test_a_column_in_groups_holds_what_one_in_a_row_holds(written):
+    column, plain = Grouped(np.zeros((256, 3), np.uint8)), np.zeros((256, 3), np.uint8)
+    for number, rows in enumerate(written):
+        rows = rows if isinstance(rows, slice) else rows.astype(np.intp)
+        values = np.arange(3 * len(plain[rows])).reshape(-1, 3) % 251 + number
+        column[rows] = plain[rows] = values.astype(np.uint8)
+
+    assert np.array_equal(column[:], plain)
+    assert all(
+        np.array_equal(column[rows], plain[rows]) for rows in [slice(7, 70), np.array([255])]
+    )
+    # Of 64 rows the first byte of each, then the second, then the third, then 64 rows more.
+    assert column.memory.reshape(-1)[3 * 64 + 2 * 64 + 5] == plain[64 + 5, 2]

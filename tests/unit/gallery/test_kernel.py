@@ -140,9 +140,11 @@ def test_centring_makes_finer_codes(coder):
 
 
 def restored(query):
-    """The rotated probe as its planes of bits say."""
-    levels = np.unpackbits(query.planes.view(np.uint8), axis=1, bitorder="little")
-    return (np.array([1, 2, 4, 8]) @ levels - 7.5) * query.compiled.step
+    """The rotated probe as its tables say."""
+    none, each = query.tables[:, :1].astype(int), query.tables[:, [1, 2, 4, 8]].astype(int)
+    # A bit that is set counts what the level lacks of 15, one that is not the level itself.
+    levels = (15 - each + none) / 2
+    return (levels.reshape(-1) - 7.5) * query.compiled.step
 
 
 @pytest.mark.parametrize("dimension", [256, 300, 512, 768])
@@ -155,13 +157,13 @@ def test_sign_bits_estimate_products_as_well_as_theory_says(name, dimension):
     chunk, widest = chunk_of(coder, templates, Centre.of(None, dimension), signs=True)
     query = coder.query(unit(templates[0] + templates[60]), Centre.of(None, dimension))
 
-    bits = np.unpackbits(chunk.signs[:400].view(np.uint8), axis=1, bitorder="little")
+    bits = np.unpackbits(chunk.signs[:400], axis=1, bitorder="little")
     rotated = restored(query)
     estimates = chunk.factor[:400] * ((2.0 * bits - 1) @ rotated)
 
     size = bits.shape[1]
     noise = (widest.spread * query.length) ** 2 * size / (size - 1)
-    deviations = chunk.factor[:400] * np.sqrt(noise + query.compiled.plane_error**2)
+    deviations = chunk.factor[:400] * np.sqrt(noise + query.compiled.level_error**2)
     off = (estimates - templates @ query.probe) / deviations
     assert 0.8 < np.sqrt((off**2).mean()) < 1.1
     assert abs(off.mean()) < 0.25
@@ -170,16 +172,16 @@ def test_sign_bits_estimate_products_as_well_as_theory_says(name, dimension):
 
 @pytest.mark.parametrize("dimension", [256, 300, 512])
 @pytest.mark.parametrize("name", ["native-0", "native-1", "native-2"])
-def test_planes_are_the_rotated_probe_in_four_bits(name, dimension):
+def test_tables_hold_the_rotated_probe_in_four_bits(name, dimension):
     coder = kernels.kernel_named(name)
     probe = unit(np.random.default_rng(3).standard_normal(dimension))
 
     query = coder.query(probe, Centre.of(None, dimension))
 
     # A rotation keeps lengths and angles: what is not lost in the levels is still there.
-    assert np.linalg.norm(restored(query)) == pytest.approx(1, abs=query.compiled.plane_error)
+    assert np.linalg.norm(restored(query)) == pytest.approx(1, abs=query.compiled.level_error)
     step = query.compiled.step
-    assert query.compiled.plane_error == pytest.approx(
+    assert query.compiled.level_error == pytest.approx(
         step * np.sqrt(len(restored(query)) / 12), rel=0.1
     )
     assert np.abs(restored(query)).max() == pytest.approx(7.5 * step)
