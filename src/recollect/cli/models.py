@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from recollect.cli.options import JsonOption
 from recollect.settings import load, models_folder
@@ -99,16 +99,18 @@ def list_packs(as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table("Pack", "Installed", "FaceModelVersion", "Dimension", "What it is")
+    table = Table(Column("Pack", no_wrap=True), "Installed", "Version", "Dimension", "What it is")
     for row in rows:
         table.add_row(
-            f"{row['name']} (default)" if row["default"] else str(row["name"]),
-            "yes" if row["installed"] else f"recollect models pull {row['name']}",
+            str(row["name"]),
+            ("yes, default" if row["default"] else "yes") if row["installed"] else "no",
             str(row["model_version"] or ""),
             str(row["dimension"] or ""),
             str(row["summary"]),
         )
     out.print(table)
+    if not all(row["installed"] for row in rows):
+        out.print("`recollect models pull NAME` installs one that is not here.", soft_wrap=True)
 
 
 @app.command()
@@ -145,7 +147,7 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
     out.print(f"[bold]{manifest.name}[/], FaceModelVersion {manifest.model_version}")
     out.print(manifest.summary)
     out.print(" ".join(manifest.notice.split()), style="yellow")
-    files = Table("File", "Licence", "Origin", title="Files")
+    files = Table("File", "Licence", Column("Origin", overflow="fold"), title="Files")
     for file, entry in manifest.files.items():
         files.add_row(file, entry.licence, entry.origin)
     out.print(files)
@@ -304,12 +306,14 @@ def calibrate(
         return
     out.print(
         f"{name}: {len(found):,} faces of {facts['people']:,} people, {len(seen.strangers):,} "
-        f"pairs of strangers, {len(seen.same):,} of one person; seed {seed}",
+        f"pairs of strangers, {len(seen.same):,} of one person; "
+        f"{len(chosen) - len(found):,} pictures without a face in the middle left out; seed {seed}",
         highlight=False,
     )
     table = Table("", "Similarity", "stands for FMR", "measured", "95 %", "pairs", "factor")
     for w, (low, high) in zip(own, ranges, strict=True):
-        table.add_row("its own scale", *_worth(w, f"{low:.1e} to {high:.1e}"))
+        # Where no pair reached it, drawing people again shows none either: that bounds nothing.
+        table.add_row("its own scale", *_worth(w, f"{low:.1e} to {high:.1e}" if w.pairs else "-"))
     for w in unseen:
         table.add_row(f"read off half, {splits} times", *_worth(w, ""))
     out.print(table)
@@ -337,12 +341,17 @@ def _worth(w: Worth, interval: str) -> list[str]:
 def _templates(
     pack: Pack, pictures: list[Picture]
 ) -> tuple[npt.NDArray[np.float32], list[Picture]]:
-    """Template of the largest face of each picture that has one, and those pictures."""
+    """Templates of the largest faces that cover the middle of their pictures, and the pictures.
+
+    A face beside the middle may be somebody else's than the label says: as a false match it would
+    count where the net is right.
+    """
     from contextlib import closing
 
     import numpy as np
     from rich.progress import track
 
+    from recollect.measure.subject import covers_middle
     from recollect.vision.image import Decoder
 
     settings = load({})
@@ -351,7 +360,7 @@ def _templates(
         for picture in track(pictures, "Looking at pictures", console=err, transient=True):
             pixels = decoder.decode(picture.read(), long_side_max=settings.search_side_px).pixels
             face = pack.largest_face(pixels, "NONE")
-            if face is not None:
+            if face is not None and covers_middle(face.box):
                 assert face.template is not None
                 rows.append(face.template)
                 found.append(picture)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recollect.measure import figures, observed
+from recollect.measure.subject import covers_middle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,12 +140,11 @@ def _places(table: PairTable) -> Places:
 def _detection(name: str, faces: Sequence[Found | None]) -> dict[str, Any]:
     """How many pictures yield a face, and how many one that covers the middle."""
     boxes = [face.box for face in faces if face is not None]
-    middle = [box for box in boxes if 0 <= 0.5 - box[0] <= box[2] and 0 <= 0.5 - box[1] <= box[3]]
     return {
         "set": name,
         "pictures": len(faces),
         "found": len(boxes),
-        "covers_middle": len(middle),
+        "covers_middle": sum(map(covers_middle, boxes)),
     }
 
 

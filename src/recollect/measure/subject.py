@@ -76,3 +76,8 @@ class Subject(Protocol):
     def detect(self, picture: Picture) -> list[Box]:
         """The boxes of all faces of a picture, the largest first."""
         ...
+
+
+def covers_middle(box: Box) -> bool:
+    """Whether a face covers the middle of its picture, as that of the person labelled should."""
+    return 0 <= 0.5 - box[0] <= box[2] and 0 <= 0.5 - box[1] <= box[3]

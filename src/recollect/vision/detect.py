@@ -193,10 +193,11 @@ def _surer(others: Findings, face: Findings) -> npt.NDArray[np.bool_]:
 def by_area(found: Findings, image: Image) -> Findings:
     """Sort by falling area of the box clipped to the picture, without those outside of it.
 
-    Clipped, because half a face at the border may have the largest box of all.
+    Clipped, because half a face at the border may have the largest box of all; times the score,
+    because of two boxes of nearly one size that of a profile or of half a face is the doubtful one.
     """
     areas = found.areas(*image.shape[:2])
-    order = np.argsort(-areas, kind="stable")
+    order = np.argsort(-areas * found.scores, kind="stable")
     return found.take(order[areas[order] > 0])
 
 

@@ -8,6 +8,7 @@ from contract.test_command_line import recollect
 from drawn_packs import draw_pack
 from recollect.vision.manifest import PackError
 from recollect.vision.packs import choice
+from recollect.vision.packs.catalogue import CATALOGUE
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,21 @@ def test_the_best_pack_is_the_default_until_another_is_chosen(models):
 
     recollect("models", "use", "auto", RECOLLECT_MODELS=str(models))
     assert default_of(models) == ["better"]
+
+
+def test_a_narrow_terminal_shows_every_name_whole(models):
+    table = recollect("models", "list", COLUMNS="80", RECOLLECT_MODELS=str(models))
+    for name in ("plain", "better", *CATALOGUE):
+        assert f" {name} " in table
+
+
+def test_a_narrow_terminal_shows_where_a_file_comes_from_whole(tmp_path):
+    manifest = draw_pack(tmp_path, "far") / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace("drawn from a seed", "a/long/path" * 9))
+
+    shown = recollect("models", "show", "far", COLUMNS="80", RECOLLECT_MODELS=str(tmp_path))
+
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
 
 
 def test_a_pack_that_is_not_installed_is_not_chosen(models):

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import toys
 from drawn_packs import draw_pack
 from drawn_people import draw
 from recollect.cli import models
 from recollect.measure import calibration
 from recollect.measure.calibration import TooLittleData
+from recollect.measure.data import Picture
 from recollect.vision.similarity import SimilarityScale, rate_at
+from toys import ToyPack
 
 DIMENSION = 32
 
@@ -125,3 +128,15 @@ def test_the_command_prints_a_scale_that_a_manifest_takes(tmp_path, monkeypatch)
     assert "[similarity]" in CliRunner().invoke(models.app, command).stdout
     refused = CliRunner().invoke(models.app, [*command, "--set", "absent"])
     assert "absent" in str(refused.exception)
+
+
+def test_a_face_beside_the_middle_is_not_taken_for_the_person_of_the_label(tmp_path):
+    pictures = []
+    for side in (40, 250):  # In a corner, and over the middle.
+        path = tmp_path / f"{side}.png"
+        path.write_bytes(toys.picture(7, side=side, size=(400, 300)))
+        pictures.append(Picture(path, path.name, "somebody"))
+
+    templates, kept = models._templates(ToyPack(), pictures)
+
+    assert (len(templates), kept) == (1, pictures[1:])

@@ -262,6 +262,20 @@ def test_half_a_face_at_the_border_counts_by_what_is_seen_of_it():
     assert by_area(found, canvas(100, 400)).boxes[:, 0].tolist() == [100, -200]
 
 
+def test_of_two_faces_of_nearly_one_size_the_surer_comes_first():
+    boxes = np.array([[0, 0, 105, 100], [200, 0, 300, 100]], float)
+    points = np.zeros((2, 5, 2))
+
+    def first(score):
+        found = Findings.upright(boxes, np.array([score, 0.99]), points)
+        return by_area(found, canvas(400, 400)).boxes[0, 0]
+
+    assert (first(0.99), first(0.8)) == (0, 200)
+
+    boxes[0, 2] = 150  # Clearly the larger one, however doubtful.
+    assert first(0.8) == 0
+
+
 @given(st.integers(80, 10_000), st.integers(80, 10_000))
 def test_the_smallest_face_keeps_the_contract(height, width):
     image = np.broadcast_to(np.uint8(0), (height, width, 3))
