@@ -24,6 +24,7 @@ import apsw
 import numpy as np
 
 from recollect import __version__
+from recollect.gallery.ids import new_face_id
 from recollect.gallery.sqlite import SQLiteStore
 from recollect.gallery.store import Enrolment, Face
 
@@ -102,13 +103,13 @@ def faces(chance, count, dimension):
     templates = chance.standard_normal((count, dimension), np.float32)
     templates /= np.linalg.norm(templates, axis=1, keepdims=True)
     return [
-        Enrolment(Face(uuid4(), uuid4(), None, (0.1, 0.2, 0.3, 0.4), 99.0, "4.0"), template)
+        Enrolment(Face(new_face_id(), uuid4(), None, (0.1, 0.2, 0.3, 0.4), 99.0, "4.0"), template)
         for template in templates
     ]
 
 
 def uuid4():
-    """A FaceId."""
+    """An ImageId: of a picture's content, so without order."""
     return str(uuid.uuid4())
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+import uuid
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +17,20 @@ if TYPE_CHECKING:
 _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 _PLACES = np.array([place for place in range(36) if place not in (8, 13, 18, 23)])
 """Where the 32 digits stand in the text of a UUID; dashes fill the rest."""
+
+
+def new_face_id() -> str:
+    """A FaceId that nobody has: a UUID of version 7, whose first 48 bits are the time in ms.
+
+    Faces that are enrolled together stand together in the store's index of ids: a commit writes a
+    few pages of it, where ids without order would make it write one for every face.
+
+    Source: RFC 9562, section 5.7.
+    """
+    value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 7 << 76  # version
+    value = value & ~(0x3 << 62) | 2 << 62  # variant
+    return str(uuid.UUID(int=value))
 
 
 def packed(text: str) -> bytes | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from typing import TYPE_CHECKING
 
 from recollect import telemetry
 from recollect.errors import ServiceQuotaExceededException
+from recollect.gallery.ids import new_face_id
 from recollect.gallery.store import Enrolment
 from recollect.gallery.store import Face as StoredFace
 from recollect.operations import paging, shapes
@@ -159,7 +159,7 @@ def _enrolment(
 ) -> Enrolment:
     assert face.template is not None
     stored = StoredFace(
-        face_id=str(uuid.uuid4()),
+        face_id=new_face_id(),
         image_id=image_id,
         external_image_id=external_image_id,
         box=shapes.stored_box(face.box),
