@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 
@@ -29,6 +30,17 @@ class Child:
     def kill(self):
         """End it suddenly."""
         os.kill(self.pid, signal.SIGKILL)
+
+    def stop(self):
+        """Let it take no further step; what it has asked of the system may still be under way."""
+        os.kill(self.pid, signal.SIGSTOP)
+        while not all(state in "TD" for state in self._states()):
+            time.sleep(0.0001)
+
+    def _states(self):
+        """Of its threads, as /proc has them: T stopped, D in the hands of a disk."""
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
+            yield (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
     def wait(self):
         """Wait for its end: the exit code, or the negative number of the signal."""

@@ -12,7 +12,7 @@ LINES_MAX = 200
 KINDS = ("add", "delete", "record", "make", "drop")
 
 
-def run_and_end(nursery, end, folder, number, chance, *manner, late_answers=True):
+def run_and_end(nursery, end, folder, number, chance, *manner):
     """Let a process write for a while and end it; what it said, line by line.
 
     Args:
@@ -22,8 +22,6 @@ def run_and_end(nursery, end, folder, number, chance, *manner, late_answers=True
         number: of the round.
         chance: says how many lines later, and how long behind the last of them.
         manner: "hasty" or "careless" for a store that must be caught.
-        late_answers: false where the end begins before the process is gone, so that an answer
-            given meanwhile proves nothing, nor how it ends.
     """
     lines, pause_s = chance.randrange(LINES_MAX), chance.uniform(0, 0.01)
     with nursery.child(folder, number, *manner) as child:
@@ -35,13 +33,10 @@ def run_and_end(nursery, end, folder, number, chance, *manner, late_answers=True
             before += heard
         time.sleep(pause_s)
         end(child)
-        status = child.wait()
-        assert status == -signal.SIGKILL or not late_answers
+        assert child.wait() == -signal.SIGKILL
         after = child.stdout.read()
     # The last line may be cut short.
-    said = [line.split() for line in (before + after).decode().split("\n")[:-1]]
-    certain = len(said) if late_answers else before.count(b"\n")
-    return said[:certain] + [words for words in said[certain:] if words[0].endswith("?")]
+    return [line.split() for line in (before + after).decode().split("\n")[:-1]]
 
 
 class Said:
