@@ -363,6 +363,55 @@ def test_a_record_is_one_journey_where_no_other_node_recorded_since(pair, monkey
     assert here.store.audit_head().sequence == 5
 
 
+def test_no_statement_of_a_call_reads_a_whole_table(url, monkeypatch):
+    """Its plan is made once, on whichever connection and however little there was then."""
+    store, plans = postgres_store(url), {}
+
+    def explained(statement):
+        def run(sql, query, *values):
+            if query.startswith(("SELECT", "WITH", "UPDATE", "DELETE")):
+                found = sql.connection.execute("EXPLAIN " + query, values).fetchall()
+                plans[query] = "\n".join(line for (line,) in found)
+            return statement(sql, query, *values)
+
+        return run
+
+    with contextlib.closing(store):
+        staff = collection(store, tags={"a": "b"})
+        ask(url, "ANALYZE")
+        for name in ("run", "rows"):
+            monkeypatch.setattr(Sql, name, explained(getattr(Sql, name)))
+        ids = [face_id(number) for number in range(9)]
+        store.add_faces(staff, [enrolment(number) for number in range(9)])
+        store.create_user(staff, "anna", None)
+        store.associate_faces(staff, "anna", ids[:3], faces_max=100, once=None)
+        store.disassociate_faces(staff, "anna", ids[:1], once=None)
+        store.list_faces(staff, after="", limit=5)
+        store.list_faces(staff, after="", limit=5, user_id="anna")
+        store.list_users(staff, after="", limit=5)
+        store.collections(staff.account, after="", limit=5)
+        assert store.collection(staff.account, staff.collection_id) == staff
+        store.faces(staff, ids)
+        store.face_templates(staff, ids)
+        store.user_template(staff, "anna")
+        store.counts(staff)
+        store.sequence(staff)
+        store.tags(staff)
+        store.credential("AKIA1")
+        for _ in range(2):
+            store.record(b"{}")
+        store.delete_faces(staff, ids[5:])
+        list(store.scan(staff)[1])
+        list(store.scan_users(staff))
+        store._changes(staff, 1)
+        store.delete_user(staff, "anna", None)
+        store.delete_collection(staff)
+        monkeypatch.undo()
+
+    assert len(plans) > 30
+    assert [query for query, plan in plans.items() if "Seq Scan" in plan] == []
+
+
 def test_a_key_works_on_every_node_at_once(pair):
     here, there = pair
     key = AccessKey("AKIA1", "s3cr3t", "123456789012", "anna", ())

@@ -50,8 +50,11 @@ SELECT
   -- Bounds that the server keeps, below ours, so that we mostly hear of them from it.
   set_config('statement_timeout', '15s', false),
   set_config('lock_timeout', '10s', false),
-  -- Every statement finds its rows by an index, whatever its values: one plan, made once.
+  -- Every statement finds its rows by an index, whatever its values and however much there is: one
+  -- plan, made once, which a table that was small when it was made must not turn into a scan.
   set_config('plan_cache_mode', 'force_generic_plan', false),
+  set_config('enable_seqscan', 'off', false),
+  set_config('jit', 'off', false),
   set_config('idle_in_transaction_session_timeout', '60s', false),
   -- Every commit reaches the disk before it returns; what is stricter is kept.
   CASE current_setting('synchronous_commit')

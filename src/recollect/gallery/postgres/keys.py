@@ -22,10 +22,10 @@ KEY: Final = (
     "SELECT key_id, sealed, account, name, policies, bearer, expires_at, active, created_at"
     " FROM access_key"
 )
-HEAD: Final = "SELECT sequence, mac, seal FROM audit_head"
+HEAD: Final = "SELECT sequence, mac, seal FROM audit_head WHERE one = 1"
 LENGTHEN: Final = (
     "WITH moved AS (UPDATE audit_head SET sequence = %s, mac = %s, seal = %s"
-    " WHERE sequence = %s AND mac = %s AND seal = %s RETURNING 1)"
+    " WHERE one = 1 AND sequence = %s AND mac = %s AND seal = %s RETURNING 1)"
     " INSERT INTO audit SELECT entry.*"
     " FROM moved, unnest(%s::bigint[], %s::bytea[], %s::bytea[]) entry RETURNING 1"
 )
