@@ -27,9 +27,10 @@ def record(outcome: Outcome) -> dict[str, Any]:
     caller, result = outcome.caller, outcome.result or {}
     operation = outcome.operation or ""
     read_only = operation.startswith(READ_ONLY)
+    started = _iso(outcome.started)
     entry: dict[str, Any] = {
         "eventVersion": "1.11",
-        "eventTime": _iso(outcome.started)[:19] + "Z",
+        "eventTime": started[:19] + "Z",
         "eventSource": "recollect" if operation in ADMINISTRATION else "rekognition.amazonaws.com",
         "eventName": outcome.operation,
         "eventType": "AwsApiCall",
@@ -46,7 +47,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
             else None
         ),
         "additionalEventData": {
-            "startedAt": _iso(outcome.started),
+            "startedAt": started,
             "endedAt": _iso(outcome.ended),
             "faceModelVersion": result.get("FaceModelVersion"),
             "matches": _matches(result),

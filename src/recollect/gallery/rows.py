@@ -97,8 +97,14 @@ def nobody(secrets: Box) -> tuple[Any, ...]:
 
 def opened_key(secrets: Box, row: Sequence[Any]) -> AccessKey:
     """The credential of a row with its secret."""
-    secret, session_token = json.loads(secrets.open(row[1], row[0].encode()))
+    secret, session_token = _secret(secrets, row[1], row[0])
     return access_key(row, secret, session_token)
+
+
+@lru_cache(maxsize=1024)
+def _secret(secrets: Box, sealed: bytes, key_id: str) -> tuple[str, str | None]:
+    secret, session_token = json.loads(secrets.open(sealed, key_id.encode()))
+    return secret, session_token
 
 
 @lru_cache(maxsize=1024)

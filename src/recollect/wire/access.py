@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from recollect.errors import (
@@ -187,10 +188,13 @@ def require(
         raise AccessDeniedException(
             _refusal(caller, action, resource) + f" because a policy cannot be read: {error}"
         ) from error
-    context = _context(caller, now) | dict(requested or {})
-    if any(key.startswith("aws:resourcetag/") for policy in policies for key in policy.keys):
-        context |= _tag_keys("aws:ResourceTag/", tags())
-    decision = decide(policies, action, resource, context)
+    if any(policy.keys for policy in policies):
+        context = _context(caller, now) | dict(requested or {})
+        if any(key.startswith("aws:resourcetag/") for policy in policies for key in policy.keys):
+            context |= _tag_keys("aws:ResourceTag/", tags())
+        decision = decide(policies, action, resource, context)
+    else:
+        decision = _decided(caller.policies, action, resource)
     if decision.allowed:
         return
     raise AccessDeniedException(
@@ -213,6 +217,12 @@ def decide(policies: Sequence[Policy], action: str, resource: str, context: Cont
     return evaluate(
         policies, Request(action, resource, context, _in_other_regions(resource, regions))
     )
+
+
+@lru_cache(maxsize=1024)
+def _decided(policies: tuple[str, ...], action: str, resource: str) -> Decision:
+    """Decide by policies without conditions or variables, which always decide alike."""
+    return decide([compiled(text) for text in policies], action, resource, {})
 
 
 def context_of(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from recollect.errors import (
@@ -34,13 +36,23 @@ class Bodies:
 
 
 class Body:
-    """The body of one call; `release` it when the call is over."""
+    """The body of one call; `release` it when the call is over.
 
-    def __init__(self, bodies: Bodies, bytes_max: int) -> None:
-        """Prepare to receive at most `bytes_max`."""
+    Args:
+        bodies: it is counted among.
+        bytes_max: it may have.
+        signed: its SHA-256 will be asked for. All of it but the last piece is then hashed while
+            the client sends the next, and the rest in `finish`.
+    """
+
+    def __init__(self, bodies: Bodies, bytes_max: int, *, signed: bool) -> None:
         self._bodies = bodies
         self._bytes_max = bytes_max
         self._size = 0
+        self._hash = hashlib.sha256()
+        self._last = b""
+        self.sha256: Future[str] | None = Future() if signed else None
+        """In hex; there after `finish`."""
 
     def declared(self, content_length: str | None) -> None:
         """Refuse a body that announces itself as too long, before any of it is read.
@@ -76,7 +88,16 @@ class Body:
             self._size += len(part)
             parts.append(part)
             if not message.get("more_body", False):
+                self._last = part
                 return b"".join(parts)
+            if self.sha256 is not None:
+                self._hash.update(part)
+
+    def finish(self) -> None:
+        """Hash what is left, beside a thread that works on the received body already."""
+        if self.sha256 is not None:
+            self._hash.update(self._last)
+            self.sha256.set_result(self._hash.hexdigest())
 
     def release(self) -> None:
         """Forget the bytes."""

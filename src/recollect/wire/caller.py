@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,8 @@ class HttpRequest:
     source_ip: str
     secure: bool
     """Whether it came over TLS."""
+    body_sha256: Callable[[], str] | None = None
+    """Of the body, in hex, where another thread computes it; waits until it has."""
 
     def header(self, name: str) -> str | None:
         """The first value of a header, or None."""

@@ -23,7 +23,7 @@ from recollect.errors import (
     ThrottlingException,
     UnknownOperationException,
 )
-from recollect.wire import codec, plain, route, validate
+from recollect.wire import bearer, codec, plain, route, validate
 from recollect.wire.body import Bodies, Body
 from recollect.wire.caller import Caller, HttpRequest
 from recollect.wire.dialect import Answer, Dialect, failure
@@ -144,15 +144,21 @@ class Endpoint:
             if request.method != "POST" and dialect is Dialect.NEITHER:
                 dialect = Dialect.PLAIN
             _check_head(request, found)
-            body = Body(self._bodies, self._limits.body_bytes_for(operation))
+            body = Body(
+                self._bodies,
+                self._limits.body_bytes_for(operation),
+                signed=not bearer.is_bearer(request),
+            )
             try:
                 body.declared(request.header("content-length"))
                 self._slots.check(_kind(operation), last=_last_attempt(request))
                 received = await body.received(receive)
                 if received is None:
                     return None
-                call = Call(request_id, started, replace(request, body=received), found)
-                return await self._in_turn(call, receive)
+                digest = body.sha256.result if body.sha256 is not None else None
+                request = replace(request, body=received, body_sha256=digest)
+                call = Call(request_id, started, request, found)
+                return await self._in_turn(call, receive, meanwhile=body.finish)
             finally:
                 body.release()
         except AnswerError as error:
@@ -166,8 +172,13 @@ class Endpoint:
             # Only the end of a drain cancels calls. Their clients try again, here or elsewhere.
             return failure(dialect, ThrottlingException("Service Unavailable"), request_id)
 
-    async def _in_turn(self, call: Call, receive: Receive) -> Answer | None:
-        """Wait for a slot and work; None where the client left while it waited."""
+    async def _in_turn(
+        self, call: Call, receive: Receive, meanwhile: Callable[[], None]
+    ) -> Answer | None:
+        """Wait for a slot and work; None where the client left while it waited.
+
+        `meanwhile` is called here while a thread begins to work.
+        """
         kind = _kind(call.route.operation)
         # After the body nothing more comes but the news that the client has gone.
         gone = asyncio.ensure_future(receive())
@@ -180,7 +191,9 @@ class Endpoint:
                 if gone.done():
                     return None
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._pool, self._timed, call)
+                working = loop.run_in_executor(self._pool, self._timed, call)
+                meanwhile()
+                return await working
             finally:
                 self._slots.give(kind, time.monotonic() - began)
         finally:

@@ -16,6 +16,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -247,13 +248,13 @@ def verify(
     claim = _claim(request)
     _check_scope(claim, services, regions)
     _check_clock(claim, now, window_s)
-    payload_sha256 = _payload_sha256(request)
 
     # Nothing here branches on whether the key is known, until all of the work is done.
     credential = find(claim.key_id) or NOBODY
     # A secret that is empty for whatever reason must not become one that everybody knows.
     stranger = credential.bearer | (credential.secret == "") | (not credential.active)
     key = signing_key(credential.secret or NOBODY.secret, claim.date, claim.region, claim.service)
+    payload_sha256 = _payload_sha256(request)
     right = False
     for query in _signed_queries(claim):
         canonical = canonical_request(
@@ -292,8 +293,9 @@ def _is_presigned(request: HttpRequest) -> bool:
 
 
 def _claim(request: HttpRequest) -> _Claim:
+    names = [name for name, _ in request.headers]
     for name in _SINGLE:
-        if sum(key == name for key, _ in request.headers) > 1:
+        if names.count(name) > 1:
             raise IncompleteSignatureException(f"There is more than one '{name}' header.")
     authorization, presigned = request.header("authorization"), _is_presigned(request)
     if authorization is not None and presigned:
@@ -440,7 +442,7 @@ def _read_timestamp(text: str) -> float:
     try:
         if not _TIMESTAMP_FORM.fullmatch(text):
             raise ValueError(text)
-        return float(calendar.timegm(time.strptime(text, _TIMESTAMP)))
+        return datetime.fromisoformat(text).timestamp()
     except ValueError:
         raise IncompleteSignatureException(
             "Date must be in ISO-8601 'basic format', e.g. 20150830T123600Z."
@@ -500,7 +502,8 @@ def _check_clock(claim: _Claim, now: float, window_s: float) -> None:
 
 
 def _payload_sha256(request: HttpRequest) -> str:
-    payload_sha256 = hashlib.sha256(request.body).hexdigest()
+    wait = request.body_sha256
+    payload_sha256 = hashlib.sha256(request.body).hexdigest() if wait is None else wait()
     if request.header("x-amz-content-sha256") not in (None, payload_sha256):
         raise InvalidSignatureException(
             "'x-amz-content-sha256' is not the SHA-256 of the body that was received. "
