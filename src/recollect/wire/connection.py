@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -73,6 +73,28 @@ class Refused(Exception):
     def __init__(self, error: AnswerError) -> None:
         super().__init__(error)
         self.error = error
+
+
+class Pieces:
+    """What has arrived of a body, put together when the application takes it.
+
+    uvicorn's array is copied whenever it outgrows its place, several times for a megabyte.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def __iadd__(self, piece: bytes) -> Self:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        return self
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._pieces)
 
 
 class Ending:
@@ -227,6 +249,8 @@ class Connection(HttpToolsProtocol):
         self._deadline_s += self._body_bytes // self.limits.body_rate_min_bytes_s - before
         if self.cycle.response_complete:
             return
+        if not self.cycle.body:  # uvicorn's empty array: the application has taken what there was.
+            self.cycle.body = Pieces()  # type: ignore[assignment]
         self.cycle.body += body
         if len(self.cycle.body) > UNREAD_BYTES_MAX:
             self.flow.pause_reading()
