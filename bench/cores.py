@@ -30,7 +30,6 @@ from recollect.measure import load, own
 from recollect.measure.target import Calls
 from recollect.settings import load as load_settings
 from recollect.settings import models_folder
-from recollect.vision.heap import keep_freed_memory
 from recollect.vision.image import Decoder
 from recollect.vision.pack import load as load_pack
 
@@ -107,7 +106,6 @@ def worker(opened: ExitStack, picture: bytes, pack: str) -> Connection:
 
 def work(pipe: Connection, picture: bytes, name: str) -> None:
     """Image to template on one thread."""
-    keep_freed_memory()
     cv2.setNumThreads(1)
     pack = load_pack(models_folder(load_settings({})) / name, threads=1)
     decoder = Decoder(1)

@@ -38,7 +38,6 @@ from recollect.settings import SettingError, models_folder
 from recollect.tracing import tracer
 from recollect.truth import ROOT_POLICY, make_key, open_store
 from recollect.vision.header import Limits as PictureLimits
-from recollect.vision.heap import keep_freed_memory
 from recollect.vision.image import Decoder
 from recollect.vision.manifest import PackError
 from recollect.vision.pack import load as load_pack
@@ -224,7 +223,6 @@ def run(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> Non
     """Serve until told to stop; with the packs of the models folder where none are given."""
     telemetry.configure_log(settings.log_level)
     _dump_no_core()
-    keep_freed_memory()
     server = build(settings, packs)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, "127.0.0.1")
