@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nursery import Nursery
+from recollect.settings import BucketSettings
 from recollect.wire.bearer import token
 from toys import picture
 
@@ -91,7 +92,10 @@ def nursery():
 @pytest.fixture
 def workplace(serve, tmp_path):
     """A server, and a folder with the pictures and policies that the documents speak of."""
-    running = serve(account="000000000000")
+    (tmp_path / "bucket").mkdir()
+    bucket = BucketSettings(path=str(tmp_path / "bucket"))
+    running = serve(account="000000000000", buckets={"photos": bucket})
+    (tmp_path / "recollect.toml").write_text(f'[s3.buckets."photos"]\npath = "{bucket.path}"\n')
     data = running.server.settings.data
     (data / "address").write_text(running.url)
     (tmp_path / "data").symlink_to(data)
@@ -99,6 +103,7 @@ def workplace(serve, tmp_path):
         (tmp_path / name).write_text(json.dumps({"Version": "2012-10-17", "Statement": [SEARCH]}))
     for folder, names in {
         ".": ["ann.jpg", "door.jpg", "me.jpg"],
+        "bucket/2026": ["ann.jpg"],
         "pictures": ["ann.jpg"],
         "people/u-1047": ["ann.jpg"],
         "photos": ["me.jpg"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from functools import lru_cache
 from secrets import token_urlsafe
@@ -12,16 +11,13 @@ import numpy as np
 
 from recollect.errors import ResourceNotFoundException
 from recollect.gallery.ids import packed, unpacked
-from recollect.gallery.store import AccessKey, Association, Face, User
+from recollect.gallery.store import AccessKey, Face, User
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from recollect.gallery.crypt import Box
     from recollect.gallery.store import Collection, Enrolment, Templates
-
-Answer = tuple[Association, dict[str, float]]
-"""Of AssociateFaces and DisassociateFaces: the association, and the scores of refused faces."""
 
 SCAN_ROWS: Final = 4096
 """Templates in one block of a scan."""
@@ -137,22 +133,3 @@ def rounded(box: Iterable[float]) -> tuple[str, ...]:
 def missing(face_ids: Iterable[str], found: Mapping[str, Face]) -> tuple[str, ...]:
     """The ids that were not found, each once."""
     return tuple(i for i in dict.fromkeys(face_ids) if i not in found)
-
-
-def others(found: Mapping[str, Face], user_id: str) -> dict[str, str]:
-    """FaceId to UserId of the faces that belong to another user."""
-    owners = {i: face.user_id for i, face in found.items()}
-    return {i: owner for i, owner in owners.items() if owner not in (None, user_id)}
-
-
-def encoded(answer: Answer) -> str:
-    """An answer as it is kept beside its token."""
-    association, refused = answer
-    return json.dumps([dataclasses.asdict(association), refused])
-
-
-def decoded(text: str) -> Answer:
-    """An answer as it was given."""
-    fields, refused = json.loads(text)
-    fields["done"], fields["not_found"] = tuple(fields["done"]), tuple(fields["not_found"])
-    return Association(**fields), refused

@@ -8,33 +8,29 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from recollect.errors import (
-    ConflictException,
-    IdempotentParameterMismatchException,
-    ServiceQuotaExceededException,
-)
+from recollect.errors import ConflictException
 from recollect.gallery.aggregate import aggregate
 from recollect.gallery.ids import packed, unpacked
-from recollect.gallery.rows import (
-    ONCE_S,
-    SCAN_ROWS,
+from recollect.gallery.membership import (
     decoded,
     encoded,
-    missing,
-    others,
-    raw_id,
+    free,
+    joined,
+    left,
+    must_repeat,
+    strangers,
 )
+from recollect.gallery.rows import ONCE_S, SCAN_ROWS, raw_id
 from recollect.gallery.rows import user as user_of
 from recollect.gallery.sqlite.faces import Faces
 from recollect.gallery.sqlite.tables import rows_of
-from recollect.gallery.store import Association
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from recollect.gallery.rows import Answer
+    from recollect.gallery.membership import Answer
     from recollect.gallery.sqlite.commit import Transaction
-    from recollect.gallery.store import Collection, Once, Template, Templates, User
+    from recollect.gallery.store import Association, Collection, Once, Template, Templates, User
 
 T = TypeVar("T")
 
@@ -139,28 +135,13 @@ class Users(Faces):
                 "SELECT key, face_count, sealed FROM user WHERE row = ?", user
             )
             found = self._faces(sql, collection, face_ids)
-            free = [i for i, face in found.items() if face.user_id is None]
             refused: dict[str, float] = {}
             if sealed is not None and accepts is not None:
                 _, (before,) = self._opened(sql, collection, [(key, sealed)])
-                templates = self._templates(sql, collection, free)
-                refused = {
-                    i: float(np.dot(before, template))
-                    for i, template in templates.items()
-                    if not accepts(before, template)
-                }
-            done = [i for i in free if i not in refused]
-            if count + len(done) > faces_max:
-                raise ServiceQuotaExceededException(
-                    f"The user id: {user_id} can have at most {faces_max} faces"
-                )
-            self._give(transaction, collection, done, user, user)
-            association = Association(
-                done=tuple(done),
-                not_found=missing(face_ids, found),
-                owned_by=others(found, user_id),
-                face_count=count + len(done),
-            )
+                templates = self._templates(sql, collection, free(found))
+                refused = strangers(before, found, templates, accepts)
+            association = joined(user_id, count, face_ids, found, refused, faces_max)
+            self._give(transaction, collection, association.done, user, user)
             return association, refused
 
         return self._add(self._once(collection, once, write, encoded, decoded))
@@ -181,14 +162,8 @@ class Users(Faces):
             user = self._user_row(sql, collection, user_id)
             ((count,),) = sql.rows("SELECT face_count FROM user WHERE row = ?", user)
             found = self._faces(sql, collection, face_ids)
-            done = [i for i, face in found.items() if face.user_id == user_id]
-            self._give(transaction, collection, done, None, user)
-            association = Association(
-                done=tuple(done),
-                not_found=missing(face_ids, found),
-                owned_by=others(found, user_id),
-                face_count=count - len(done),
-            )
+            association = left(user_id, count, face_ids, found)
+            self._give(transaction, collection, association.done, None, user)
             return association, {}
 
         return self._free(self._once(collection, once, write, encoded, decoded))[0]
@@ -286,10 +261,7 @@ class Users(Faces):
                 )
                 return result
             fingerprint, answer = row
-            if fingerprint != once.fingerprint:
-                raise IdempotentParameterMismatchException(
-                    f"The ClientRequestToken: {once.token} you have supplied is already in use"
-                )
+            must_repeat(once, fingerprint)
             return decode(answer)
 
         return write_once
