@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-import os
-import platform
-import re
 import signal
 import socket
-import tempfile
 import time
-import uuid
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -24,23 +15,14 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from recollect import __version__
-from recollect.cli.client import Client, from_data, from_environment
-from recollect.cli.failure import CommandError
+from recollect.cli import loadfigures, underload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
-
     from recollect.measure.load import Outcome
-    from recollect.measure.own import OwnServer
     from recollect.measure.target import Calls
 
 app = typer.Typer(help="Speed: serve, overload, stop; the index alone.", no_args_is_help=True)
 
-err = Console(stderr=True)
-
-ACCOUNT = "000000000000"
-WARM_UP_CALLS = 20
 CLIENTS = (1, 2, 4, 8)
 LEISURE = 0.2
 """Share of the capacity at which a server counts as unloaded."""
@@ -74,19 +56,6 @@ SetOption = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The server under load."""
-
-    client: Client
-    calls: Calls
-    """Of SearchFacesByImage."""
-    cheap_calls: Calls
-    """Of SearchFaces: no picture in them."""
-    memory_bytes: Callable[[], int]
-    own: OwnServer | None
-
-
 @app.command()
 def serve(
     pictures: PicturesArgument,
@@ -111,19 +80,19 @@ def serve(
     rates = [float(factor) for factor in factors.split(",")]
     rows: list[dict[str, Any]] = []
     with (
-        _target(pictures, url, pack, faces, seed, other) as under,
+        underload.prepared(pictures, url, pack, faces, seed, other) as under,
         target.watched(under.memory_bytes) as memory,
     ):
         for clients in CLIENTS:
             rows.append(_closed(under, clients, seconds))
-            _say(rows[-1])
-        capacity = _capacity(rows)
+            loadfigures.say(rows[-1])
+        capacity = loadfigures.capacity(rows)
         for number, factor in enumerate(rates):
             due = load.poisson(factor * capacity, seconds, seed + number)
             calls = load.open_loop(under.client.url, under.calls, due)
-            rows.append(_row(f"{factor:g} x capacity", seconds, calls))
-            _say(rows[-1])
-    _write(out / "serve", rows, rows[len(CLIENTS) :], memory, seed, faces)
+            rows.append(loadfigures.row(f"{factor:g} x capacity", seconds, calls))
+            loadfigures.say(rows[-1])
+    loadfigures.write(out / "serve", rows, rows[len(CLIENTS) :], memory, seed, faces)
 
 
 @app.command()
@@ -151,18 +120,18 @@ def overload(
 
     def offer(title: str, due: list[float], seconds: float, **more: Any) -> dict[str, Any]:
         calls = load.open_loop(under.client.url, under.calls, due, **more)
-        rows.append(_row(title, seconds, calls))
-        _say(rows[-1])
+        rows.append(loadfigures.row(title, seconds, calls))
+        loadfigures.say(rows[-1])
         return rows[-1]
 
     with (
-        _target(pictures, url, pack, faces, seed, other) as under,
+        underload.prepared(pictures, url, pack, faces, seed, other) as under,
         target.watched(under.memory_bytes) as memory,
     ):
-        peak = max((_closed(under, n, seconds / 6) for n in CLIENTS), key=_goodput)
+        peak = max((_closed(under, n, seconds / 6) for n in CLIENTS), key=loadfigures.goodput)
         rows.append(peak | {"load": "peak"})
-        _say(rows[-1])
-        capacity = _capacity(rows)
+        loadfigures.say(rows[-1])
+        capacity = loadfigures.capacity(rows)
         idle_s = max(seconds / 3, 300 / capacity)
         unloaded = offer("unloaded", load.poisson(LEISURE * capacity, idle_s, seed), idle_s)
         before = memory[-1][1]
@@ -177,7 +146,7 @@ def overload(
             burst = offer(title, due, 5 * BURST_S, attempts=attempts, seed=seed)
             finished[attempts] = burst["codes"].get(load.OK, 0) / len(due)
 
-    growth = _ms(crowded, "p99") / _ms(unloaded, "p99")
+    growth = loadfigures.ms(crowded, "p99") / loadfigures.ms(unloaded, "p99")
     kinds = set(crowded["codes"]) - {load.OK} - load.BUSY
     checks = [
         (
@@ -207,7 +176,7 @@ def overload(
             finished[3] >= FINISHED_MIN,
         ),
     ]
-    _write(out / "overload", rows, [unloaded, crowded], memory, seed, faces)
+    loadfigures.write(out / "overload", rows, [unloaded, crowded], memory, seed, faces)
     _conclude(checks)
 
 
@@ -229,7 +198,7 @@ def stop(
     patient = ["call_queue_max=256", "call_wait_max_s=60", *(other or [])]
     checks = []
     for title, cheap in (("SearchFaces", True), ("SearchFacesByImage", False)):
-        with _target(pictures, None, pack, 0, seed, patient) as under:
+        with underload.prepared(pictures, None, pack, 0, seed, patient) as under:
             calls = under.cheap_calls if cheap else under.calls
             outcomes, stopped_s = _stopped(under, calls)
         codes = load.summary(outcomes, 1.0)["codes"]
@@ -251,7 +220,7 @@ def stop(
     _conclude(checks)
 
 
-def _stopped(under: Target, calls: Calls) -> tuple[list[Outcome], float]:
+def _stopped(under: underload.Target, calls: Calls) -> tuple[list[Outcome], float]:
     """Stop a busy server; what became of the calls in flight, and the seconds until it was gone."""
     from recollect.measure import load
 
@@ -280,135 +249,11 @@ def _stopped(under: Target, calls: Calls) -> tuple[list[Outcome], float]:
     return outcomes[-IN_FLIGHT:], stopped_s
 
 
-@contextmanager
-def _target(
-    pictures: Sequence[Path],
-    url: str | None,
-    pack: str,
-    faces: int,
-    seed: int,
-    other: list[str] | None,
-) -> Iterator[Target]:
-    """A server with a collection that holds the pictures' faces and strangers."""
-    from recollect.measure import own, strangers
-
-    try:
-        probes = [path.read_bytes() for path in pictures]
-    except OSError as problem:
-        raise CommandError(f"{problem.filename} cannot be read: {problem.strerror}") from None
-    collection = f"bench-{uuid.uuid4()}"
-    settings: dict[str, object] = {"pack": pack, "log_level": "warning", "account": ACCOUNT}
-    settings |= dict(pair.split("=", 1) for pair in other or [])
-    with ExitStack() as stack:
-        if url is not None:
-            client = stack.enter_context(from_environment(url))
-            reader = stack.enter_context(client.another())
-            client.call("CreateCollection", CollectionId=collection)
-            stack.callback(client.call, "DeleteCollection", CollectionId=collection)
-            face_id = _index(client, collection, probes)
-            yield _warm(client, collection, probes, face_id, lambda: _resident_bytes(reader), None)
-            return
-        data = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "data"
-        with own.running(data, settings) as server, from_data(data, server.url) as client:
-            client.call("CreateCollection", CollectionId=collection)
-            face_id = _index(client, collection, probes)
-        strangers.enrol(data, ACCOUNT, collection, faces, seed)
-        server = stack.enter_context(own.running(data, settings))
-        client = stack.enter_context(from_data(data, server.url))
-        yield _warm(client, collection, probes, face_id, server.memory_bytes, server)
-
-
-def _index(client: Client, collection: str, probes: Sequence[bytes]) -> str:
-    """Enrol the faces of the pictures; the FaceId of one of them."""
-    for probe in probes:
-        answer = client.call(
-            "IndexFaces", CollectionId=collection, Image={"Bytes": probe}, MaxFaces=1
-        )
-    if not answer["FaceRecords"]:
-        raise CommandError("the last picture shows no face")
-    return str(answer["FaceRecords"][0]["Face"]["FaceId"])
-
-
-def _warm(
-    client: Client,
-    collection: str,
-    probes: Sequence[bytes],
-    face_id: str,
-    memory_bytes: Callable[[], int],
-    server: OwnServer | None,
-) -> Target:
-    """The target, once a few calls were answered."""
-    from recollect.measure.target import Calls
-
-    searches = [
-        {"CollectionId": collection, "Image": {"Bytes": probe}, "MaxFaces": 5} for probe in probes
-    ]
-    for number in range(WARM_UP_CALLS):
-        client.call("SearchFacesByImage", **searches[number % len(searches)])
-    cheap = [{"CollectionId": collection, "FaceId": face_id, "MaxFaces": 5}]
-    return Target(
-        client,
-        Calls(client, "SearchFacesByImage", searches),
-        Calls(client, "SearchFaces", cheap),
-        memory_bytes,
-        server,
-    )
-
-
-def _resident_bytes(client: Client) -> int:
-    """Resident memory of a server elsewhere, from its own metrics; 0 where it gives none."""
-    _, text = client.get("/metrics")
-    found = re.search(r"^process_resident_memory_bytes (\S+)", text, re.MULTILINE)
-    return int(float(found[1])) if found else 0
-
-
-def _closed(under: Target, clients: int, seconds: float) -> dict[str, Any]:
+def _closed(under: underload.Target, clients: int, seconds: float) -> dict[str, Any]:
     from recollect.measure import load
 
     calls = load.closed_loop(under.client.url, under.calls, clients=clients, seconds=seconds)
-    return _row("1 client" if clients == 1 else f"{clients} clients", seconds, calls)
-
-
-def _row(title: str, seconds: float, calls: Coroutine[Any, Any, list[Outcome]]) -> dict[str, Any]:
-    """Run a load and sum it up, with the processors that the generator itself took."""
-    from recollect.measure import load
-
-    before_s = time.process_time()
-    outcomes = uvloop.run(calls)
-    own_s = time.process_time() - before_s
-    lasted_s = max(seconds, max((outcome.done_s for outcome in outcomes), default=0.0))
-    summary = load.summary(outcomes, seconds)
-    return {"load": title, **summary, "generator_processors": own_s / lasted_s}
-
-
-def _capacity(rows: Sequence[dict[str, Any]]) -> float:
-    """The highest goodput of some loads, in calls a second."""
-    peak = max(map(_goodput, rows))
-    if not peak:
-        raise CommandError(f"no call was answered well: {rows[0]['codes']}")
-    return peak
-
-
-def _ms(row: dict[str, Any], percentile: str) -> float:
-    """A latency of a load; infinite where no call was answered well."""
-    value = row[f"{percentile}_ms"]
-    return math.inf if value is None else float(value)
-
-
-def _goodput(row: dict[str, Any]) -> float:
-    return float(row["goodput_per_s"])
-
-
-def _say(row: dict[str, Any]) -> None:
-    """One line about one load, as soon as it is over."""
-    codes = ", ".join(f"{count} {code}" for code, count in row["codes"].items())
-    err.print(
-        f"{row['load']}: offered {row['offered_per_s']:.1f}/s, good {row['goodput_per_s']:.1f}/s, "
-        f"p50 {row['p50_ms'] or 0:.1f} ms, p95 {row['p95_ms'] or 0:.1f} ms, "
-        f"p99 {row['p99_ms'] or 0:.1f} ms; {codes}; generator "
-        f"{row['generator_processors']:.2f} processors",
-        highlight=False,
-    )
+    return loadfigures.row("1 client" if clients == 1 else f"{clients} clients", seconds, calls)
 
 
 def _conclude(checks: list[tuple[str, str, bool]]) -> None:
@@ -419,63 +264,3 @@ def _conclude(checks: list[tuple[str, str, bool]]) -> None:
     Console().print(table)
     if not all(held for _, _, held in checks):
         raise typer.Exit(1)
-
-
-def _write(
-    path: Path,
-    rows: list[dict[str, Any]],
-    swept: list[dict[str, Any]],
-    memory: list[tuple[float, int]],
-    seed: int,
-    faces: int,
-) -> None:
-    """Write a table of the loads, the memory over time, and a page of plots where there can be.
-
-    Args:
-        path: of the files, without their suffix.
-        rows: all loads.
-        swept: those that were offered at rising rates, for the plots.
-        memory: seconds and bytes.
-        seed: of the run.
-        faces: strangers enrolled.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(row | {"codes": json.dumps(row["codes"])} for row in rows)
-    with path.with_name(f"{path.name}-memory.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("second", "bytes"), *memory])
-    run = (
-        f"recollect {__version__}, {platform.machine()}, {os.cpu_count()} processors, Python "
-        f"{platform.python_version()}, {faces} strangers enrolled, seed {seed}; the generator "
-        "shares the machine with the server"
-    )
-    err.print(run, highlight=False)
-    try:
-        from recollect.measure import plots, report
-    except ImportError:
-        err.print("No plots: pip install 'recollect[report]'")
-        return
-    offered = [row["offered_per_s"] for row in swept]
-    shown = {
-        "Latency of calls answered well, from when they were due": plots.lines(
-            "calls offered a second",
-            "ms",
-            {name: (offered, [_ms(row, name) for row in swept]) for name in ("p50", "p95", "p99")},
-            log_y=True,
-        ),
-        "Goodput": plots.lines(
-            "calls offered a second",
-            "calls answered well a second",
-            {"goodput": (offered, [_goodput(row) for row in swept])},
-        ),
-        "Memory of the server, MiB": plots.lines(
-            "second",
-            "MiB",
-            {"memory": ([t for t, _ in memory], [held / 2**20 for _, held in memory])},
-        ),
-    }
-    html = report.load_page(run, rows, shown)
-    path.with_suffix(".html").write_text(html, encoding="utf-8")
-    err.print(f"Report: {path.with_suffix('.html')}", highlight=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from recollect.errors import (
     InvalidS3ObjectException,
@@ -23,14 +23,6 @@ BYTES_MAX = 15 * 1024 * 1024
 
 WAIT_S_MAX = 0.25
 """Longest wait until another read from a store is finished."""
-
-
-class ImageSource(Protocol):
-    """A place that holds pictures by name."""
-
-    def read(self, bucket: str, name: str, version: str | None) -> bytes:
-        """Read the whole object; raises as `Buckets.read` does."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,6 @@ class Member:
     name: str
     wire_name: str
     shape: Shape
-    idempotency_token: bool = False
-    """SDKs fill it in by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,6 @@ class ServiceModel:
                 key,
                 reference.get("locationName", key),
                 self._referred(reference),
-                reference.get("idempotencyToken", False),
             )
             for key, reference in stated.get("members", {}).items()
         }

@@ -57,7 +57,7 @@ def test_four_operations_take_an_idempotency_token():
     assert {
         name
         for name, operation in model.operations().items()
-        if any(member.idempotency_token for member in operation.input.members.values())
+        if "ClientRequestToken" in operation.input.members
     } == {"CreateUser", "DeleteUser", "AssociateFaces", "DisassociateFaces"}
 
 
