@@ -1,4 +1,6 @@
-"""What fault tests share: processes to be killed."""
+"""What fault tests share: processes to be killed, and silence about what is broken on purpose."""
+
+import logging
 
 import pytest
 
@@ -11,3 +13,11 @@ def writers():
     nursery = Nursery("busy_store")
     yield nursery
     nursery.close()
+
+
+@pytest.fixture
+def silent():
+    """No lines in the log about the failures that a test makes."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)

@@ -1,7 +1,6 @@
 """One flipped bit anywhere: named and refused, or of no consequence; never silently wrong."""
 
 import contextlib
-import logging
 import random
 import shutil
 
@@ -19,11 +18,7 @@ from recollect.gallery.store import StoreUnusable
 SEED = 20261124
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("silent")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import logging
 import subprocess
 import time
 
@@ -19,11 +18,7 @@ from recollect.gallery.sqlite import commit
 MIB = 1 << 20
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("silent")
 
 
 def fill(store, staff, start):

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import logging
 import os
 import resource
 import threading
@@ -37,11 +36,7 @@ KIB = 1 << 10
 STATES = states()
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("silent")
 
 
 @contextlib.contextmanager
