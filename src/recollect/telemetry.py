@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -104,21 +105,35 @@ def answered(operation: str, code: str, seconds: float, **facts: str | None) -> 
 
 
 def configure_log(level: str) -> None:
-    """Log JSON lines to standard output, one a record, from our code and from libraries."""
+    """Log to standard output, from our code and from libraries, one record a line.
+
+    JSON for programs; where a person looks at a terminal, the same fields to be read.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
+    stated: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # Tracebacks without the values of variables: those may be a picture or a template.
+        structlog.processors.format_exc_info,
+    ]
+    written: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if sys.stdout.isatty():
+        plainly = structlog.dev.plain_traceback
+        written = structlog.dev.ConsoleRenderer(
+            colors="NO_COLOR" not in os.environ, exception_formatter=plainly
+        )
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Tracebacks without the values of variables: those may be a picture or a template.
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*stated, written],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=max(number, logging.WARNING), stream=sys.stdout, format="%(message)s", force=True
+    of_libraries = logging.StreamHandler(sys.stdout)
+    of_libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=stated,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, written],
+        )
     )
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[of_libraries], force=True)
