@@ -61,7 +61,7 @@ SAID = {
     "README.md": ["[('ann', 100.0)]", '"FaceCount":1'],
     "quickstart.md": ['"ready":true', "100.0 me.jpg"],
     "plain-json.md": ['"CollectionArn"', '"FaceRecords"', '"ExternalImageId":"ann"'],
-    "recipes.md": ["me.jpg\nwith-others.jpg", "ann\n", "ann.jpg"],
+    "recipes.md": ["me.jpg", "with-others.jpg", "ann\n", "ann.jpg"],
     "security.md": ["denied"],
     "command-line.md": ["searcher", "0.1.0", "FaceId"],
 }
