@@ -47,8 +47,8 @@ from recollect.wire import access, openapi, probes, serve
 from recollect.wire.caller import Caller, Credential, HttpRequest
 from recollect.wire.limits import Limits
 from recollect.wire.pages import Guarded
+from recollect.wire.replays import Replays
 from recollect.wire.server import Endpoint
-from recollect.wire.sigv4 import Replays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

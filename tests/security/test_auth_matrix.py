@@ -1,14 +1,21 @@
 """Every operation with bad credentials, in both dialects: nothing allowed, nothing done."""
 
 import collections
+import hashlib
 import re
 import time
 from urllib.parse import quote
 
 import pytest
 
-from recollect.wire import sigv4
 from recollect.wire.access import RESOURCES
+from recollect.wire.canonical import (
+    canonical_query,
+    canonical_request,
+    signature,
+    signing_key,
+    string_to_sign,
+)
 from security.every_call import Request, calls, prepared
 
 ROOT = {"Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -174,17 +181,17 @@ def presigned(request, key, at, expires):
         "X-Amz-SignedHeaders": ";".join(names),
     }
     query = "&".join(f"{name}={quote(value, '-_.~')}" for name, value in parameters.items())
-    digest = sigv4.hashlib.sha256(request.body).hexdigest()
-    canonical = sigv4.canonical_request(
+    digest = hashlib.sha256(request.body).hexdigest()
+    canonical = canonical_request(
         "POST",
         request.path,
-        sigv4.canonical_query(query),
+        canonical_query(query),
         request.headers.items(),
         names,
         digest,
     )
-    signing_key = sigv4.signing_key(key.secret, stamp[:8], "eu-west-1", "rekognition")
-    proof = sigv4.signature(signing_key, sigv4.string_to_sign(stamp, scope, canonical))
+    made = signing_key(key.secret, stamp[:8], "eu-west-1", "rekognition")
+    proof = signature(made, string_to_sign(stamp, scope, canonical))
     request.query = f"{query}&X-Amz-Signature={proof}"
     return request
 

@@ -24,6 +24,15 @@ from recollect.errors import (
 )
 from recollect.wire import sigv4
 from recollect.wire.caller import Credential, HttpRequest
+from recollect.wire.canonical import (
+    canonical_query,
+    canonical_request,
+    signature,
+    signing_key,
+    string_to_sign,
+)
+from recollect.wire.claim import read_timestamp
+from recollect.wire.replays import Replays
 
 NOW = float(calendar.timegm((2026, 11, 22, 12, 28, 21)))
 KEY = Credential("AKIDEXAMPLE", "a secret", "123456789012", "alice", ("a policy",))
@@ -77,16 +86,16 @@ def presigned(*, expires=60, key=KEY, at=NOW, token=None, headers=(), payload=No
     if token is not None:
         parameters["X-Amz-Security-Token"] = token
     query = "&".join(f"{name}={quote(value, '-_.~')}" for name, value in parameters.items())
-    canonical = sigv4.canonical_request(
+    canonical = canonical_request(
         "POST",
         "/",
-        sigv4.canonical_query(query),
+        canonical_query(query),
         headers,
         names,
         payload or hashlib.sha256(b"{}").hexdigest(),
     )
-    signing_key = sigv4.signing_key(key.secret, stamp[:8], "eu-west-1", "rekognition")
-    proof = sigv4.signature(signing_key, sigv4.string_to_sign(stamp, scope, canonical))
+    made = signing_key(key.secret, stamp[:8], "eu-west-1", "rekognition")
+    proof = signature(made, string_to_sign(stamp, scope, canonical))
     query += f"&X-Amz-Signature={proof}"
     return HttpRequest("POST", "/", query, headers, b"{}", "192.0.2.1", secure=False)
 
@@ -143,8 +152,8 @@ def requests(draw, form):
 
 
 def signed_at(request):
-    stamp = dict(sigv4.canonical_query(request.query)).get("X-Amz-Date")
-    return sigv4._read_timestamp(stamp or request.header("x-amz-date"))
+    stamp = dict(canonical_query(request.query)).get("X-Amz-Date")
+    return read_timestamp(stamp or request.header("x-amz-date"))
 
 
 def accepts(request, now):
@@ -407,12 +416,12 @@ def test_a_date_that_is_not_signed_is_no_date():
 def signed_by_date(date):
     headers = (("date", date), ("host", "localhost"))
     scope = "20261122/eu-west-1/rekognition/aws4_request"
-    canonical = sigv4.canonical_request(
+    canonical = canonical_request(
         "POST", "/", (), headers, ("date", "host"), hashlib.sha256(b"{}").hexdigest()
     )
-    proof = sigv4.signature(
-        sigv4.signing_key(KEY.secret, "20261122", "eu-west-1", "rekognition"),
-        sigv4.string_to_sign("20261122T122821Z", scope, canonical),
+    proof = signature(
+        signing_key(KEY.secret, "20261122", "eu-west-1", "rekognition"),
+        string_to_sign("20261122T122821Z", scope, canonical),
     )
     credential = f"Credential={KEY.key_id}/{scope}"
     authorization = f"AWS4-HMAC-SHA256 {credential},SignedHeaders=date;host,Signature={proof}"
@@ -608,20 +617,20 @@ def test_no_query_is_answered_with_a_bug(text):
 
 
 def test_escapes_are_compared_as_they_were_sent_and_a_plus_is_a_space():
-    assert sigv4.canonical_query("") == []
-    assert sigv4.canonical_query("a=%2f&b=%2F&c") == [("a", "%2f"), ("b", "%2F"), ("c", "")]
-    assert sigv4.canonical_query("a=b+c&d=e=f&=") == [("a", "b%20c"), ("d", "e%3Df"), ("", "")]
+    assert canonical_query("") == []
+    assert canonical_query("a=%2f&b=%2F&c") == [("a", "%2f"), ("b", "%2F"), ("c", "")]
+    assert canonical_query("a=b+c&d=e=f&=") == [("a", "b%20c"), ("d", "e%3Df"), ("", "")]
 
 
 def test_the_cache_of_derived_keys_is_bounded():
-    assert sigv4.signing_key.cache_info().maxsize == 1024
+    assert signing_key.cache_info().maxsize == 1024
 
 
 # Replays --------------------------------------------------------------------------------------
 
 
 def test_strictly_a_signature_serves_once():
-    replays, request = sigv4.Replays(), signed()
+    replays, request = Replays(), signed()
 
     verify(request, replays=replays)
     with pytest.raises(InvalidSignatureException, match="used before"):
@@ -630,7 +639,7 @@ def test_strictly_a_signature_serves_once():
 
 
 def test_a_request_that_was_refused_does_not_use_its_signature_up():
-    replays = sigv4.Replays()
+    replays = Replays()
     with pytest.raises(ExpiredTokenException):
         verify(signed(key=TEMPORARY), now=NOW + 60, replays=replays)
 
@@ -639,7 +648,7 @@ def test_a_request_that_was_refused_does_not_use_its_signature_up():
 
 @given(st.sampled_from([signed, presigned]), st.floats(-300, 700))
 def test_a_signature_is_remembered_until_it_has_expired(sign, later):
-    replays, request = sigv4.Replays(), sign()
+    replays, request = Replays(), sign()
     verify(request, now=NOW - 300, replays=replays)
 
     with pytest.raises(InvalidSignatureException):
@@ -647,7 +656,7 @@ def test_a_signature_is_remembered_until_it_has_expired(sign, later):
 
 
 def test_a_full_memory_refuses_rather_than_forgets():
-    replays = sigv4.Replays(count_max=2)
+    replays = Replays(count_max=2)
     verify(signed(), replays=replays)
     verify(signed(at=NOW + 1), replays=replays)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from recollect.wire.caller import Caller, Credential, HttpRequest
-    from recollect.wire.sigv4 import Replays
+    from recollect.wire.replays import Replays
     from recollect.wire.wildcard import Context
 
     TagsOf = Callable[[str, str], Mapping[str, str]]
