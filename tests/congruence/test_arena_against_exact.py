@@ -191,11 +191,13 @@ def test_the_first_stage_would_miss_some_with_less_benefit_of_the_doubt():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("dimension", "score"), [(128, 0.6), (512, 0.4), (512, 0.3)])
-def test_a_million_pairs_at_the_threshold_are_found(dimension, score):
+def test_a_million_pairs_at_the_threshold_are_found(dimension, score, figure):
     count = missed(dimension, score, probes_count=50, rows_count=20_000)
 
-    print(
-        f"{dimension} dimensions, score {score}: missed {count} of 1,000,000 pairs at the threshold"
+    figure(
+        f"pairs exactly at the threshold {score}, {dimension} dimensions",
+        1_000_000,
+        f"{count} not found",
     )
     assert count == 0
 
