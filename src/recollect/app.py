@@ -205,7 +205,7 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         endpoint = _endpoint(settings, parts, identify, limits, spans)
         opened.callback(endpoint.close)
         checks = {"models": lambda: bool(packs), "index": galleries.ready}
-        asgi = _routes(settings, endpoint, identify, checks, packs)
+        asgi = _routes(settings, endpoint, identify, checks, packs, arena.kernel)
         opened.callback(_retention(store).set)
         decoder.ready()
         log.info(
@@ -362,6 +362,7 @@ def _routes(
     identify: Callable[[HttpRequest], Caller],
     checks: Mapping[str, Callable[[], bool]],
     packs: Mapping[str, ModelPack],
+    search_kernel: str,
 ) -> Starlette:
     """Every path of the port."""
     about = {
@@ -386,7 +387,7 @@ def _routes(
     described = openapi.document(__version__, (settings.path_prefix or "/",), summaries)
     routes: list[BaseRoute] = [
         Route("/livez", probes.livez),
-        Route("/readyz", probes.readyz(checks)),
+        Route("/readyz", probes.readyz(checks, {"search_kernel": search_kernel})),
         Route("/metrics", probes.metrics(identify)),
         Route(f"{settings.path_prefix}/openapi.json", lambda _: JSONResponse(described)),
     ]

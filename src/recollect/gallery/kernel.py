@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numkong
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from recollect.gallery.scan import Rows, Survivors
     from recollect.gallery.store import Template, Templates
     from recollect.gallery.view import Part, Span, View
+
+log = logging.getLogger(__name__)
 
 BLOCK_ROWS: Final = 1 << 13
 """Rows that the paths without a compiled kernel look at together; bounds their memory."""
@@ -152,6 +155,7 @@ def choose(name: str) -> Kernel:
             except OSError as error:
                 kernel = NumkongKernel()
                 kernel.name = f"numkong ({error})"
+                log.warning("searches are several times slower than they could be: %s", error)
                 return kernel
         case _:
             raise ValueError(f"no kernel is called {name!r}: auto, native, numkong or numpy")

@@ -34,12 +34,13 @@ async def livez(request: Request) -> Response:
     return JSONResponse({"alive": True})
 
 
-def readyz(checks: Mapping[str, Callable[[], bool]]) -> Handler:
+def readyz(checks: Mapping[str, Callable[[], bool]], about: Mapping[str, str]) -> Handler:
     """Make the handler that answers 200 when every check holds, else 503.
 
     Args:
         checks: name to a function that may take a while, but not longer than five seconds. One
             that raises does not hold; why stands in the log, not in the answer.
+        about: what else is told to whoever asks.
     """
 
     async def handler(request: Request) -> Response:
@@ -49,7 +50,7 @@ def readyz(checks: Mapping[str, Callable[[], bool]]) -> Handler:
             for name, holds in zip(checks, states, strict=True)
         ]
         ready = all(states)
-        return JSONResponse({"ready": ready, "checks": named}, 200 if ready else 503)
+        return JSONResponse({"ready": ready, "checks": named, **about}, 200 if ready else 503)
 
     return handler
 

@@ -207,13 +207,14 @@ def test_the_kernel_stays_within_its_memory_over_odd_shapes(tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
-def test_without_the_library_numkong_answers_and_says_why(monkeypatch, tmp_path):
+def test_without_the_library_numkong_answers_and_says_why(monkeypatch, tmp_path, caplog):
     def missing():
         return NativeKernel(library=tmp_path / "_scan.so")
 
     monkeypatch.setattr(kernel, "NativeKernel", missing)
 
     assert choose("auto").name.startswith("numkong (no compiled kernel")
+    assert "slower than they could be: no compiled kernel" in caplog.text
     with pytest.raises(OSError, match="no C compiler"):
         choose("native")
 

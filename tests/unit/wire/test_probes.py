@@ -25,7 +25,7 @@ def test_the_living_answer():
 
 @pytest.mark.parametrize(("index", "status"), [(True, 200), (False, 503)])
 def test_ready_is_who_passes_every_check(index, status):
-    handler = probes.readyz({"models": lambda: True, "index": lambda: index})
+    handler = probes.readyz({"models": lambda: True, "index": lambda: index}, {"kernel": "numpy"})
 
     reply = ask(served("/readyz", handler), b"", method="GET", path="/readyz")
 
@@ -36,6 +36,7 @@ def test_ready_is_who_passes_every_check(index, status):
             {"name": "models", "state": "ok"},
             {"name": "index", "state": "ok" if index else "failing"},
         ],
+        "kernel": "numpy",
     }
 
 
@@ -46,7 +47,7 @@ def test_a_check_that_raises_or_hangs_does_not_hold(monkeypatch):
     def raises():
         raise OSError("disk is gone")
 
-    handler = probes.readyz({"store": raises, "index": released.wait})
+    handler = probes.readyz({"store": raises, "index": released.wait}, {})
     threading.Timer(0.3, released.set).start()
     reply = ask(served("/readyz", handler), b"", method="GET", path="/readyz")
 
