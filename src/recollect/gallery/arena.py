@@ -182,10 +182,8 @@ class Arena:
             scores = exact.scores(outside(unpacked_all([ids.tobytes()])), query.probe)
         shut_out = None if exclude is None else packed_all([exclude]).tobytes()
         ids, scores = best(ids, scores, count_max, score_min, shut_out)
-        return [
-            Candidate(face_id, score)
-            for face_id, score in zip(unpacked_all([ids.tobytes()]), scores.tolist(), strict=True)
-        ]
+        found = zip(unpacked_all([ids.tobytes()]), scores.tolist(), strict=True)
+        return list(map(Candidate._make, found))
 
     def drop(self, space: Space) -> None:
         """Forget a space and overwrite its rows; searches in progress finish first."""

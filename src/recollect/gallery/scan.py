@@ -159,7 +159,11 @@ def best(
         least = np.partition(scores, -count_max)[-count_max]
         ids, scores = ids[scores >= least], scores[scores >= least]
     order = np.argsort(-scores, kind="stable")
-    if (np.diff(scores[order]) == 0).any():
-        high, low = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2).T
-        order = np.lexsort((low, high, -scores))
+    equal = np.diff(scores[order]) == 0
+    if equal.any():
+        # Only among those that are not alone with their score.
+        tied = np.append(equal, False) | np.append(False, equal)
+        some = order[tied]
+        high, low = np.ascontiguousarray(ids[some]).view(">u8").reshape(-1, 2).T
+        order[tied] = some[np.lexsort((low, high, -scores[some]))]
     return ids[order[:count_max]], scores[order[:count_max]]
