@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -79,15 +80,16 @@ def lines(
 
 
 def of_searches(curves: dict[str, tuple[list[float], list[float]]]) -> str:
-    """Median search over the number of faces, both logarithmic; limits are dashed. SVG."""
+    """Median search over the number of faces, both logarithmic; limits are dashed or dotted."""
 
     def draw(axes: Axes) -> None:
+        dashes = itertools.cycle(LINES[1:])
         for name, (faces, milliseconds) in curves.items():
             limit = name.startswith("limit")
             axes.plot(
                 faces,
                 milliseconds,
-                "--" if limit else "-",
+                next(dashes) if limit else "-",
                 marker=None if limit else ".",
                 color="0.4" if limit else None,
                 lw=1.0,
