@@ -30,6 +30,7 @@ ELSEWHERE = {
     r"^(sudo|docker|install) ": "tests/repo/test_deploy.py",
     r"^pip install ": "tests/repo/test_packages.py",
     r"^recollect serve ": "tests/contract/test_tending.py",
+    r"^recollect import s3://": "tests/contract/test_command_line.py",
     r"^recollect bench ": "tests/unit/measure/test_bench_command.py",
     r"^recollect evaluate ": "tests/unit/measure/test_evaluate_command.py",
     r"^recollect models (?!list)": "tests/unit/cli/test_models.py",

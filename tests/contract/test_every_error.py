@@ -18,7 +18,7 @@ from recollect.gallery.store import Enrolment, Face
 from recollect.operations import users
 from recollect.settings import BucketSettings
 from recollect.vision.source import BYTES_MAX
-from toys import DIMENSION, picture
+from toys import picture
 
 ACCOUNT = "123456789012"
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -290,7 +290,8 @@ def enrol(store, collection):
         99.0,
         "4.0",
     )
-    store.add_faces(collection, [Enrolment(face, np.eye(DIMENSION, dtype=np.float32)[0])])
+    template = np.eye(collection.dimension, dtype=np.float32)[0]
+    store.add_faces(collection, [Enrolment(face, template)])
 
 
 @pytest.mark.parametrize("operation", TAKE_TOKENS)

@@ -16,9 +16,9 @@ SEED = 7
 RANDOM = np.random.default_rng(SEED)
 
 
-def face(number):
+def face(number, dimension):
     """A numbered face with a random id and a box of its own, so that none is a duplicate."""
-    template = RANDOM.standard_normal(DIMENSION).astype(np.float32)
+    template = RANDOM.standard_normal(dimension).astype(np.float32)
     return Enrolment(
         Face(
             face_id=str(uuid.UUID(bytes=RANDOM.bytes(16), version=4)),
@@ -44,8 +44,9 @@ class Faces:
         self.numbers = itertools.count()
 
     def add(self, count):
+        dimension = self.collection.dimension
         made = self.store.add_faces(
-            self.collection, [face(next(self.numbers)) for _ in range(count)]
+            self.collection, [face(next(self.numbers), dimension) for _ in range(count)]
         )
         return [stored.face_id for stored in made]
 
