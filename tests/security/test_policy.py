@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies.html
 import json
 import random
 import sys
+import time
 import timeit
 
 import pytest
@@ -129,7 +130,15 @@ def test_the_worst_patterns_take_less_than_a_millisecond():
     for pattern, text in PATHOLOGICAL:
         compiled = Pattern(pattern, wildcards=True, variables=False)
         compiled.matches(text, {})
-        taken = min(timeit.repeat(lambda c=compiled, t=text: c.matches(t, {}), number=20)) / 20
+        # Of the processor, and the least of many: another's load is not the pattern's.
+        taken = min(
+            timeit.repeat(
+                lambda c=compiled, t=text: c.matches(t, {}),
+                timer=time.thread_time,
+                number=1,
+                repeat=400,
+            )
+        )
         worst_ms = max(worst_ms, 1000 * taken)
         print(f"{1000 * taken:.3f} ms for {pattern[:12]}... ({len(pattern)} characters)")
     assert worst_ms < 1.0
@@ -979,6 +988,7 @@ def test_two_evaluators_agree():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_evaluators_agree_a_hundred_thousand_times():
     counts, differ = disagreements(seed=7, pairs=100_000)
 
