@@ -1,7 +1,6 @@
 """bench search: its galleries, its figures, and its verdict on an index that errs."""
 
 import csv
-import dataclasses
 
 import numpy as np
 import pytest
@@ -87,7 +86,7 @@ def test_an_index_that_errs_is_found_out(tmp_path, monkeypatch, kind_of_error):
             case "one too many":
                 return [*found, *found[-1:]]
             case _:
-                return [dataclasses.replace(c, score=c.score + 1e-7) for c in found]
+                return [c._replace(score=c.score + 1e-7) for c in found]
 
     monkeypatch.setattr(Arena, "search", erring)
     with pytest.raises(typer.Exit):
