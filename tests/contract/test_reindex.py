@@ -143,6 +143,27 @@ def test_everything_is_kept_and_callers_find_the_new_pack_under_the_old_name(bot
     assert "has the pack wide already" in reindex(both, folder, "club", code=2)
 
 
+def test_the_pictures_may_lie_in_a_bucket(both, tmp_path):
+    folder, config = tmp_path / "pictures", tmp_path / "recollect.toml"
+    client = enrolled(both, folder, "away", 30)
+    before = contents(client, "away")
+    config.write_text(f'[s3.buckets."photos"]\npath = "{folder}"\n')
+    with (folder / "team0" / "endless.png").open("wb") as file:
+        file.truncate(16 << 20)
+
+    told = json.loads(
+        recollect(
+            "reindex", "away", "--pack", "wide", "--from", "s3://photos", "--config", config,
+            "--threads", 4, "--data", both.server.settings.data,
+            "--journal", tmp_path / "bucket.jsonl", "--json",
+        )
+    )  # fmt: skip
+
+    assert contents(client, "away") == before
+    # The longest is named, and stops nobody.
+    assert (told["switched"], told["missing"], told["failed"]) == (True, 0, 1)
+
+
 def test_faces_whose_pictures_are_gone_stop_the_switch(both, tmp_path):
     folder = tmp_path / "pictures"
     client = enrolled(both, folder, "thin", 8)

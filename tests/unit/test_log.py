@@ -11,13 +11,13 @@ from recollect import telemetry
 telemetry.configure_log("info")
 structlog.get_logger("recollect").info("call", operation="SearchFaces", ms=1.5)
 logging.getLogger("recollect.gallery").warning("no memory for collection %s", "staff")
-logging.getLogger("a.library").info("chatter")
+logging.getLogger("libpng").info("chatter")
 try:
     picture = b"secret pixels"
     raise ValueError("two\\nlines")
 except ValueError:
     structlog.get_logger("recollect").exception("fault")
-    logging.getLogger("a.library").exception("fault too")
+    logging.getLogger("libpng").exception("fault too")
 """
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from recollect.cli.options import DataOption, JsonOption
+from recollect.cli.options import ConfigOption, DataOption, JsonOption
 from recollect.plan import plan
 from recollect.settings import Settings, load, models_folder
 
@@ -35,9 +35,7 @@ CLOCK_MIN = 1_735_689_600.0
 def doctor(
     data: DataOption = None,
     store: Annotated[str | None, typer.Option(help="postgresql:// URL of a shared store")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file of settings", envvar="RECOLLECT_CONFIG")
-    ] = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check what a server needs; exits 1 where something is missing."""

@@ -28,7 +28,7 @@ from recollect import errors
 from recollect.cli import pictures
 from recollect.cli.client import Client, ServerUnreachable, from_data, from_environment
 from recollect.cli.failure import CommandError
-from recollect.cli.options import DataOption, JsonOption, UrlOption
+from recollect.cli.options import ConfigOption, DataOption, JsonOption, UrlOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -57,9 +57,7 @@ def import_(
     max_faces: Annotated[int, typer.Option(help="Faces enrolled from one picture")] = 100,
     quality: Annotated[str, typer.Option(help="QualityFilter")] = "AUTO",
     threads: Annotated[int, typer.Option(help="Calls in flight; leave room for live traffic")] = 2,
-    config: Annotated[
-        Path | None, typer.Option(help="The server's configuration, where the bucket stands")
-    ] = None,
+    config: ConfigOption = None,
     journal: Annotated[
         Path | None, typer.Option(help="File that remembers what is done; makes a resume exact")
     ] = None,

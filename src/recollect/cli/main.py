@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from recollect import __version__
+from recollect.cli import data as tending
 from recollect.cli import (
-    bench,
     doctor,
     examples,
     intake,
@@ -22,11 +21,11 @@ from recollect.cli import (
     measure,
     models,
     reindexing,
-    searching,
 )
-from recollect.cli import data as tending
+from recollect.cli.bench import index
+from recollect.cli.bench import load as bench
 from recollect.cli.failure import CommandError
-from recollect.cli.options import DataOption, JsonOption
+from recollect.cli.options import ConfigOption, DataOption, JsonOption
 from recollect.settings import SettingError, load
 
 app = typer.Typer(
@@ -44,9 +43,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one")] = None,
     data: DataOption = None,
     store: Annotated[str | None, typer.Option(help="postgresql:// URL of a shared store")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file of settings", envvar="RECOLLECT_CONFIG")
-    ] = None,
+    config: ConfigOption = None,
     pack: Annotated[str | None, typer.Option(help="Model pack of new collections")] = None,
     no_auth: Annotated[
         bool | None, typer.Option("--no-auth", help="Let anybody do anything")
@@ -129,7 +126,7 @@ app.command(rich_help_panel=KEEPING)(tending.check)
 app.add_typer(models.app, name="models", rich_help_panel=MODELS)
 app.command(rich_help_panel=MODELS)(measure.evaluate)
 app.add_typer(bench.app, name="bench", rich_help_panel=MODELS)
-bench.app.command()(searching.search)
+bench.app.command()(index.search)
 examples.attach(app)
 
 

@@ -9,4 +9,8 @@ import typer
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder of the server")]
 UrlOption = Annotated[str | None, typer.Option(help="Address of the server")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file of settings", envvar="RECOLLECT_CONFIG"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]

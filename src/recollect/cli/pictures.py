@@ -6,9 +6,11 @@ import csv
 import re
 import tarfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from recollect import errors
 from recollect.cli.failure import CommandError
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ S3_ADDRESS = re.compile(r"s3://([^/]+)(?:/(.*))?")
 LIST_COLUMNS = ("path", "external_image_id", "user_id")
 PARQUET_ROWS = 1000
 """Rows of a Parquet list that are held at once."""
+BUCKET_READS_MAX = 1000
+"""Reads from a bucket at once: as many as the command has threads, for no call of others waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Entry:
     path: str
     """Path inside the source, with forward slashes: the entry's name in journal and report."""
     read: Callable[[], bytes]
+    """Its bytes; OSError where they cannot be had."""
     external_image_id: str | None = None
     """Given by the list; None leaves it to the template."""
     user_id: str | None = None
@@ -150,19 +155,22 @@ def _parquet(source: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _bucket(bucket: str, prefix: str, config: Path | None) -> Iterator[Entry]:
-    """The pictures of a bucket that the server has in its configuration, and reads by itself."""
+    """The pictures of a bucket of the configuration, which a server may read by itself."""
     from recollect import app, settings
     from recollect.vision.s3 import ObjectUnavailable
 
-    buckets = app.open_buckets(settings.load({}, config=config), reads_max=1)
+    buckets = app.open_buckets(settings.load({}, config=config), reads_max=BUCKET_READS_MAX)
+
+    def read(name: str) -> bytes:
+        try:
+            return buckets.read(bucket, name, None)
+        except errors.AnswerError as error:
+            raise OSError(f"{error.code}: {error}") from error
+
     try:
         for name in buckets.names(bucket, prefix):
             if PurePosixPath(name).suffix.lower() in SUFFIXES:
-                yield Entry(
-                    name,
-                    lambda name=name: buckets.read(bucket, name, None),  # type: ignore[misc]
-                    s3_object={"Bucket": bucket, "Name": name},
-                )
+                yield Entry(name, partial(read, name), s3_object={"Bucket": bucket, "Name": name})
     except ObjectUnavailable as error:
         raise CommandError(
             f"s3://{bucket}/{prefix} cannot be listed: {error}. The bucket has to stand in the "

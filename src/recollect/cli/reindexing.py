@@ -18,7 +18,7 @@ from recollect import errors
 from recollect.cli import intake, pictures
 from recollect.cli.client import Client, ServerUnreachable
 from recollect.cli.failure import CommandError
-from recollect.cli.options import DataOption, JsonOption, UrlOption
+from recollect.cli.options import ConfigOption, DataOption, JsonOption, UrlOption
 from recollect.operations.service import image_id
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def reindex(
         bool, typer.Option("--delete-old", help="Delete the old collection after the switch")
     ] = False,
     threads: Annotated[int, typer.Option(help="Calls in flight; leave room for live traffic")] = 2,
+    config: ConfigOption = None,
     journal: Annotated[
         Path | None, typer.Option(help="File that remembers what is done; makes a resume exact")
     ] = None,
@@ -79,7 +80,7 @@ def reindex(
     if not switched:
         _make(client, collection, beside, pack)
     names = (beside, collection) if switched else (collection, beside)
-    work = _Reindexing(client, source, threads, journal, beside)
+    work = _Reindexing(client, source, config, threads, journal, beside)
     left = work.copy(*names)
     missing = left.missing
     if missing and not drop_missing:
@@ -135,9 +136,17 @@ class _Left:
 class _Reindexing:
     """Copies a collection into another, as far as the pictures go; again and again the same."""
 
-    def __init__(self, client: Client, source: str, threads: int, journal: Path, name: str) -> None:
-        self._client, self._source, self._threads = client, source, threads
-        self._journal, self._name = journal, name
+    def __init__(
+        self,
+        client: Client,
+        source: str,
+        config: Path | None,
+        threads: int,
+        journal: Path,
+        name: str,
+    ) -> None:
+        self._client, self._source, self._config = client, source, config
+        self._threads, self._journal, self._name = threads, journal, name
         self._local = threading.local()
 
     def copy(self, old: str, new: str) -> _Left:
@@ -161,7 +170,7 @@ class _Reindexing:
             outcomes = intake.run(
                 "Reindexing",
                 send,
-                pictures.entries(self._source),
+                pictures.entries(self._source, self._config),
                 pictures.count(self._source),
                 done,
                 self._threads,

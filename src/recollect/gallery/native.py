@@ -112,7 +112,11 @@ class NativeKernel:
     def __init__(self, index: int = 0, library: Path = LIBRARY) -> None:
         if not library.exists():
             raise OSError("no compiled kernel: there was no C compiler when this was installed")
-        self._library = ctypes.CDLL(str(library))
+        try:
+            self._library = ctypes.CDLL(str(library))
+        except OSError as error:
+            # Without the loader's own words: they name folders, and the reason is told by /readyz.
+            raise OSError("the compiled kernel is for another machine: install again") from error
         self._library.recollect_source.restype = ctypes.c_char_p
         if self._library.recollect_source().decode() != source_digest():
             raise OSError("the compiled kernel is of another version: install recollect again")

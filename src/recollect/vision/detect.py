@@ -191,9 +191,9 @@ def _surer(others: Findings, face: Findings) -> npt.NDArray[np.bool_]:
 
 
 def by_area(found: Findings, image: Image) -> Findings:
-    """Sort by falling area of the box clipped to the picture, without those outside of it.
+    """Sort by falling area of the box clipped to the picture times the score; none outside of it.
 
-    Clipped, because half a face at the border may have the largest box of all; times the score,
+    Clipped, because half a face at the border may have the largest box of all. Times the score,
     because of two boxes of nearly one size that of a profile or of half a face is the doubtful one.
     """
     areas = found.areas(*image.shape[:2])

@@ -229,6 +229,14 @@ def test_a_library_of_another_version_is_refused(monkeypatch, tmp_path):
         NativeKernel(library=library)
 
 
+def test_a_library_that_cannot_be_loaded_is_told_without_its_folder(tmp_path):
+    (tmp_path / "_scan.so").write_bytes(b"of another machine")
+
+    with pytest.raises(OSError, match="for another machine") as told:
+        NativeKernel(library=tmp_path / "_scan.so")
+    assert str(tmp_path) not in str(told.value)
+
+
 def test_an_unknown_kernel_is_refused():
     with pytest.raises(ValueError, match="auto, native, numkong or numpy"):
         choose("cuda")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recollect import truth
-from recollect.cli import bench
+from recollect.cli.bench import load as bench
 from recollect.cli.failure import CommandError
 from recollect.measure import strangers
 from recollect.measure.own import OwnServerError, running

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import typer
 
-from recollect.cli import searching as command
+from recollect.cli.bench import index as command
 from recollect.cli.failure import CommandError
 from recollect.gallery.arena import Arena
 from recollect.measure import engines, searching, synthetic

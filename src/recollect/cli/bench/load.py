@@ -15,7 +15,8 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from recollect.cli import loadfigures, underload
+from recollect.cli.bench import figures
+from recollect.cli.bench.target import Target, prepared
 
 if TYPE_CHECKING:
     from recollect.measure.load import Outcome
@@ -80,19 +81,19 @@ def serve(
     rates = [float(factor) for factor in factors.split(",")]
     rows: list[dict[str, Any]] = []
     with (
-        underload.prepared(pictures, url, pack, faces, seed, other) as under,
+        prepared(pictures, url, pack, faces, seed, other) as under,
         target.watched(under.memory_bytes) as memory,
     ):
         for clients in CLIENTS:
             rows.append(_closed(under, clients, seconds))
-            loadfigures.say(rows[-1])
-        capacity = loadfigures.capacity(rows)
+            figures.say(rows[-1])
+        capacity = figures.capacity(rows)
         for number, factor in enumerate(rates):
             due = load.poisson(factor * capacity, seconds, seed + number)
             calls = load.open_loop(under.client.url, under.calls, due)
-            rows.append(loadfigures.row(f"{factor:g} x capacity", seconds, calls))
-            loadfigures.say(rows[-1])
-    loadfigures.write(out / "serve", rows, rows[len(CLIENTS) :], memory, seed, faces)
+            rows.append(figures.row(f"{factor:g} x capacity", seconds, calls))
+            figures.say(rows[-1])
+    figures.write(out / "serve", rows, rows[len(CLIENTS) :], memory, seed, faces)
 
 
 @app.command()
@@ -120,18 +121,18 @@ def overload(
 
     def offer(title: str, due: list[float], seconds: float, **more: Any) -> dict[str, Any]:
         calls = load.open_loop(under.client.url, under.calls, due, **more)
-        rows.append(loadfigures.row(title, seconds, calls))
-        loadfigures.say(rows[-1])
+        rows.append(figures.row(title, seconds, calls))
+        figures.say(rows[-1])
         return rows[-1]
 
     with (
-        underload.prepared(pictures, url, pack, faces, seed, other) as under,
+        prepared(pictures, url, pack, faces, seed, other) as under,
         target.watched(under.memory_bytes) as memory,
     ):
-        peak = max((_closed(under, n, seconds / 6) for n in CLIENTS), key=loadfigures.goodput)
+        peak = max((_closed(under, n, seconds / 6) for n in CLIENTS), key=figures.goodput)
         rows.append(peak | {"load": "peak"})
-        loadfigures.say(rows[-1])
-        capacity = loadfigures.capacity(rows)
+        figures.say(rows[-1])
+        capacity = figures.capacity(rows)
         idle_s = max(seconds / 3, 300 / capacity)
         unloaded = offer("unloaded", load.poisson(LEISURE * capacity, idle_s, seed), idle_s)
         before = memory[-1][1]
@@ -146,7 +147,7 @@ def overload(
             burst = offer(title, due, 5 * BURST_S, attempts=attempts, seed=seed)
             finished[attempts] = burst["codes"].get(load.OK, 0) / len(due)
 
-    growth = loadfigures.ms(crowded, "p99") / loadfigures.ms(unloaded, "p99")
+    growth = figures.ms(crowded, "p99") / figures.ms(unloaded, "p99")
     kinds = set(crowded["codes"]) - {load.OK} - load.BUSY
     checks = [
         (
@@ -176,7 +177,7 @@ def overload(
             finished[3] >= FINISHED_MIN,
         ),
     ]
-    loadfigures.write(out / "overload", rows, [unloaded, crowded], memory, seed, faces)
+    figures.write(out / "overload", rows, [unloaded, crowded], memory, seed, faces)
     _conclude(checks)
 
 
@@ -198,7 +199,7 @@ def stop(
     patient = ["call_queue_max=256", "call_wait_max_s=60", *(other or [])]
     checks = []
     for title, cheap in (("SearchFaces", True), ("SearchFacesByImage", False)):
-        with underload.prepared(pictures, None, pack, 0, seed, patient) as under:
+        with prepared(pictures, None, pack, 0, seed, patient) as under:
             calls = under.cheap_calls if cheap else under.calls
             outcomes, stopped_s = _stopped(under, calls)
         codes = load.summary(outcomes, 1.0)["codes"]
@@ -220,7 +221,7 @@ def stop(
     _conclude(checks)
 
 
-def _stopped(under: underload.Target, calls: Calls) -> tuple[list[Outcome], float]:
+def _stopped(under: Target, calls: Calls) -> tuple[list[Outcome], float]:
     """Stop a busy server; what became of the calls in flight, and the seconds until it was gone."""
     from recollect.measure import load
 
@@ -249,11 +250,11 @@ def _stopped(under: underload.Target, calls: Calls) -> tuple[list[Outcome], floa
     return outcomes[-IN_FLIGHT:], stopped_s
 
 
-def _closed(under: underload.Target, clients: int, seconds: float) -> dict[str, Any]:
+def _closed(under: Target, clients: int, seconds: float) -> dict[str, Any]:
     from recollect.measure import load
 
     calls = load.closed_loop(under.client.url, under.calls, clients=clients, seconds=seconds)
-    return loadfigures.row("1 client" if clients == 1 else f"{clients} clients", seconds, calls)
+    return figures.row("1 client" if clients == 1 else f"{clients} clients", seconds, calls)
 
 
 def _conclude(checks: list[tuple[str, str, bool]]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from recollect.cli.bench import SeedOption
+from recollect.cli.bench.load import SeedOption
 from recollect.cli.failure import CommandError
 
 if TYPE_CHECKING:

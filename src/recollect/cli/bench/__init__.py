@@ -1,0 +1,1 @@
+"""`recollect bench`: a server under load, and the index alone."""
