@@ -127,6 +127,24 @@ def test_what_a_burst_leaves_finds_a_place_by_default():
     assert limits.connections_max >= limits.call_queue_max
 
 
+def test_a_newcomer_does_not_wait_behind_all_last_attempts():
+    slots = learned(Slots(1, 100, 0.8, 50.0))
+
+    async def come():
+        await slots.take("k")
+        last = [asyncio.ensure_future(slots.take("k", last=True)) for _ in range(40)]
+        await asyncio.sleep(0)
+        # Turns are taken: the first of its queue is the next but one at the latest.
+        newcomer = asyncio.ensure_future(slots.take("k"))
+        await asyncio.sleep(0)
+        assert not newcomer.done()
+        for task in (newcomer, *last):
+            task.cancel()
+        await asyncio.gather(newcomer, *last, return_exceptions=True)
+
+    asyncio.run(come())
+
+
 def test_newcomers_and_last_attempts_take_turns():
     slots, order = Slots(1, 100, 50.0, 50.0), []
 

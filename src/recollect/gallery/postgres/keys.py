@@ -51,7 +51,8 @@ class Keys(Tables):
     _nobody: tuple[Any, ...]
     _chain: Chain
     _head: Head | None
-    """Where this node left the chain; what others have recorded since it does not know."""
+    """Where this node left the chain, as far as it knows. Where others went on since, or a commit
+    of its own did not come about, `LENGTHEN` finds nothing."""
     _gate: threading.Lock
     _turn: threading.Lock
     _waiting: list[_Entry]
@@ -152,7 +153,6 @@ class Keys(Tables):
             if head is None or not self._lengthen(rows, head, batch):
                 self._database.write(lambda sql: self._record_locked(sql, batch))
         except BaseException as error:
-            self._head = None
             for waiting in batch:
                 waiting.error = error
             raise
