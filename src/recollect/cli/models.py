@@ -66,7 +66,7 @@ def setup(
     except PackError as error:
         err.print(
             f"[bold yellow]The recommended pack {RECOMMENDED} is not here; the embedded pack "
-            f"serves, which misses about five times as many people.[/] {error}",
+            f"serves, which misses nearly four times as many people.[/] {error}",
             highlight=False,
             soft_wrap=True,
         )
