@@ -1,44 +1,20 @@
 """`recollect import` killed at random moments, the server too: the collection is as without."""
 
 import json
-import os
 import random
 import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from recollect.cli.client import from_data
-from recollect.measure import own
+from toy_node import serving
 from toys import picture
 
 SEED = 11
-ACCOUNT = "000000000000"
 PEOPLE, PICTURES_EACH = 25, 8
-TESTS = Path(__file__).parents[1]
-
-
-@contextmanager
-def serving(data):
-    """A server with the toy pack as a process of its own."""
-    (data / "address").unlink(missing_ok=True)
-    settings = [f"data={data}", f"account={ACCOUNT}", "port=0", "pack=toy", "log_level=error"]
-    settings += ["store=", "master_key="]
-    environ = {name: v for name, v in os.environ.items() if not name.startswith("RECOLLECT_")}
-    with subprocess.Popen(
-        [sys.executable, TESTS / "toy_node.py", *settings],
-        env=environ | {"PYTHONPATH": str(TESTS)},
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        try:
-            own._ready(data / "address", process, data / "none.log")
-            yield process
-        finally:
-            process.kill()
 
 
 def importing(source, collection, data, journal):
@@ -92,7 +68,6 @@ def test_an_import_killed_at_random_moments_ends_as_one_that_was_not(
     tmp_path, photos, figure, kills
 ):
     chance, data, journal = random.Random(SEED), tmp_path / "data", tmp_path / "killed.jsonl"
-    data.mkdir()
     total = PEOPLE * PICTURES_EACH
     # Where it is killed: after so many pictures, in the middle of what it does then.
     stops = sorted(chance.sample(range(1, total - 10), kills))
