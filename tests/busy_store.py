@@ -18,6 +18,7 @@ from enrolments import ACCOUNT, MASTER_KEY, collection, enrolment, face_id
 from recollect.errors import InternalServerError
 from recollect.gallery.crypt import Damaged
 from recollect.gallery.sqlite import SQLiteStore, database
+from recollect.gallery.sqlite import store as store_module
 from recollect.gallery.sqlite.commit import GroupCommit, Transaction
 from recollect.gallery.sqlite.database import Sql
 
@@ -107,6 +108,8 @@ def main(folder, seed, *manner):
     if manner == ("careless",):
         # What must not be: an answer before the disk has it.
         database.SETTINGS["synchronous"] = 0
+    # In a life of a fraction of a second: the log is lengthened, carried over and cut off.
+    store_module.TEND_EVERY_S, store_module.CARRY_EVERY_S = 0.02, 0.1
     store = SQLiteStore(
         Path(folder), MASTER_KEY, clock=time.time, ids=lambda: str(uuid.uuid4()), reserve_bytes=4096
     )

@@ -48,6 +48,21 @@ def replace(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
+def lengthen(path: Path, size_bytes: int, step_bytes: int) -> bool:
+    """Append zeros to a file, a step at a time; true where it was shorter than its size.
+
+    They are not durable yet.
+    """
+    file = os.open(path, os.O_WRONLY)
+    try:
+        length = os.fstat(file).st_size
+        missing = max(0, min(size_bytes - length, step_bytes))
+        os.pwrite(file, bytes(missing), length)
+    finally:
+        os.close(file)
+    return missing > 0
+
+
 def sync(path: Path) -> None:
     """Make a file's bytes and its name durable."""
     file = os.open(path, os.O_RDONLY)

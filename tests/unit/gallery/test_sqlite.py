@@ -9,10 +9,19 @@ import sys
 import apsw
 import pytest
 
-from enrolments import ACCOUNT, MASTER_KEY, Clock, Ids, collection, enrolment, sqlite_store
+from enrolments import (
+    ACCOUNT,
+    MASTER_KEY,
+    Clock,
+    Ids,
+    collection,
+    enrolment,
+    face_id,
+    sqlite_store,
+)
 from recollect.errors import ResourceAlreadyExistsException
 from recollect.gallery import audit
-from recollect.gallery.sqlite import SQLiteStore
+from recollect.gallery.sqlite import SQLiteStore, commit
 from recollect.gallery.sqlite import collections as collection_table
 from recollect.gallery.sqlite import database as database_module
 from recollect.gallery.sqlite import faces as face_tables
@@ -228,8 +237,6 @@ def test_the_first_command_may_come_before_the_first_start(tmp_path):
 
 
 def test_the_log_does_not_grow_without_end(tmp_path, monkeypatch):
-    from recollect.gallery.sqlite import commit
-
     monkeypatch.setattr(commit, "LOG_PAGES_MAX", 20)
     with contextlib.closing(sqlite_store(tmp_path)) as store:
         staff = collection(store)
@@ -239,6 +246,51 @@ def test_the_log_does_not_grow_without_end(tmp_path, monkeypatch):
             sizes.append((tmp_path / "recollect.db-wal").stat().st_size)
     assert max(sizes) < 30 * database_module.PAGE_BYTES
     assert sizes[-1] == max(sizes)  # It is written over, not cut off and grown again.
+
+
+def test_a_log_is_laid_out_before_it_is_needed_and_read_as_far_as_it_was_written(tmp_path):
+    log = tmp_path / "data" / "recollect.db-wal"
+    full_bytes = commit.LOG_PAGES_MAX * database_module.LOG_PAGE_BYTES
+    with contextlib.closing(sqlite_store(tmp_path / "data")) as store:
+        staff = collection(store)
+        store.add_faces(staff, [enrolment(0)])
+        while log.stat().st_size < full_bytes:
+            before = log.stat().st_size
+            store.tend()
+            assert 0 < log.stat().st_size - before <= commit.LENGTHENED_BYTES
+        for number in range(1, 9):
+            store.add_faces(staff, [enrolment(number)])
+            store.record(b"{}")
+            store.tend()
+        assert log.stat().st_size == full_bytes
+
+        # As a kill leaves it: what follows the last commit are zeros.
+        shutil.copytree(tmp_path / "data", tmp_path / "killed")
+        # And cut off, for what was deleted must not stay in it.
+        store.delete_faces(staff, [face_id(0)])
+        store.carry()
+        assert log.stat().st_size == 0
+        store.tend()
+        store.add_faces(staff, [enrolment(9)])
+        shutil.copytree(tmp_path / "data", tmp_path / "killed-again")
+    for name, count in (("killed", 9), ("killed-again", 9), ("data", 9)):
+        with contextlib.closing(sqlite_store(tmp_path / name)) as store:
+            assert store.counts(staff) == (count, 0)
+            assert audit.verify(store) == []
+
+
+def test_a_write_that_fails_alone_leaves_nothing_and_holds_nobody_up(tmp_path):
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+
+        def half(transaction):
+            transaction.sql.run("INSERT INTO doomed VALUES (7, x'07')")
+            raise ResourceAlreadyExistsException("half of it was done")
+
+        with pytest.raises(ResourceAlreadyExistsException):
+            store._commits.run(half)
+        assert store._database.writer.in_transaction is False
+        assert store._database.writer.execute("SELECT * FROM doomed").fetchall() == []
+        store.record(b"{}")
 
 
 def test_policies_survive_as_they_were_written(tmp_path):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 import apsw
 
 from recollect.errors import InternalServerError, ThrottlingException
+from recollect.gallery import disk
 from recollect.gallery.crypt import Damaged
-from recollect.gallery.sqlite.database import SHORT, Sql
+from recollect.gallery.sqlite.database import LOG_PAGE_BYTES, SHORT, Sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ WAIT_S_MAX: Final = 30.0
 """Longest wait for a turn."""
 LOG_PAGES_MAX: Final = 2048
 """Length of the write-ahead log at which a commit carries it into the file; 16 MiB."""
+LENGTHENED_BYTES: Final = 1 << 20
+"""Zeros laid behind a short log at a time: a commit that comes meanwhile waits for milliseconds."""
 ROOM_EVERY_S: Final = 1.0
 """How often a full disk is asked for room again."""
 
@@ -96,8 +99,8 @@ class Volume:
 class GroupCommit:
     """Takes writes from any thread; one of the waiting threads commits for all of them.
 
-    Each write runs inside a savepoint of its own, so one that fails fails alone. A write returns
-    after commit, publication and in commit order.
+    Each of several writes runs inside a savepoint of its own, so one that fails fails alone. A
+    write returns after commit, publication and in commit order.
 
     * The disk is full: writes that only add are refused until there is room; those that free
       use the reserve.
@@ -164,6 +167,26 @@ class GroupCommit:
         with self._turn:
             self._carry(truncate=self.erased)
 
+    def lengthen_log(self) -> None:
+        """Lay zeros behind a log that is new or was cut off, until it has its full length.
+
+        A commit then writes over what is there. One that makes the file longer has the file system
+        write its own journal too before the fsync returns: a third more.
+        """
+        path, size_bytes = self._database.log_path, LOG_PAGES_MAX * LOG_PAGE_BYTES
+        with self._turn:
+            if self._volume.stopped is not None or not self._volume.has_room():
+                return
+            sql = self._database.writer
+            # As the one writer: behind the end of the file nobody has written anything.
+            sql.execute("BEGIN IMMEDIATE")
+            try:
+                longer = disk.lengthen(path, size_bytes, LENGTHENED_BYTES)
+            finally:
+                sql.execute("ROLLBACK")
+        if longer:
+            disk.sync(path)
+
     def close(self) -> None:
         """Carry the log into the file and refuse every further write."""
         with self._turn:
@@ -218,9 +241,10 @@ class GroupCommit:
             return None
         try:
             sql.execute("BEGIN IMMEDIATE")
+            alone = len(batch) == 1
             for write in batch:
-                self._attempt(write)
-            sql.execute("COMMIT")
+                self._attempt(write, alone=alone)
+            sql.execute("ROLLBACK" if alone and batch[0].error is not None else "COMMIT")
         except apsw.FullError as error:
             self._roll_back()
             return error
@@ -251,11 +275,13 @@ class GroupCommit:
             raise
         return None
 
-    def _attempt(self, write: _Write[object]) -> None:
+    def _attempt(self, write: _Write[object], *, alone: bool) -> None:
+        """Do one write of a batch; where it fails, the others stay. Alone it is the transaction."""
         sql = self._database.writer
         transaction = Transaction(Sql(sql))
         write.error, write.changes = None, ()
-        sql.execute("SAVEPOINT write")
+        if not alone:
+            sql.execute("SAVEPOINT write")
         try:
             write.result = write.work(transaction)
         except (apsw.FullError, apsw.IOError, apsw.NoMemError):
@@ -266,11 +292,13 @@ class GroupCommit:
         except Exception as error:
             if not sql.in_transaction:
                 raise
-            sql.execute("ROLLBACK TO write")
+            if not alone:
+                sql.execute("ROLLBACK TO write")
             write.error = error
         else:
             write.changes = transaction.changes
-        sql.execute("RELEASE write")
+        if not alone:
+            sql.execute("RELEASE write")
 
     def _roll_back(self) -> None:
         sql = self._database.writer

@@ -25,6 +25,8 @@ SQLITE_MIN: Final = (3, 51, 3)
 """Before it, two connections that write and checkpoint one file can damage it."""
 
 PAGE_BYTES: Final = 8192
+LOG_PAGE_BYTES: Final = PAGE_BYTES + 24
+"""A page in the write-ahead log, with what stands before it."""
 CACHE_KIB: Final = 8192
 """Decrypted pages that one connection keeps in memory. The writer's fills with records of the audit
 log, which nobody reads again; a page that it needs back costs microseconds beside a commit."""
@@ -100,6 +102,7 @@ class Database:
                 "needed: install apsw-sqlite3mc again"
             )
         self.path = path
+        self.log_path = path.with_name(f"{path.name}-wal")
         self._key = key
         self._vfs = f"multipleciphers-{vfs}"
         self._idle: list[apsw.Connection] = []

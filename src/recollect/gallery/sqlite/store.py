@@ -132,11 +132,12 @@ class SQLiteStore(Erasures, Keys):
         return crypt.derived(self._key, purpose)
 
     def tend(self) -> None:
-        """Erase what deleted collections left and forget what is too old to count."""
+        """Erase what deleted collections left, forget what is too old to count, prepare the log."""
         while self.erase_doomed() and not self._closing.is_set():
             pass
         self.forget_tokens()
         self._keyring.carry()
+        self._commits.lengthen_log()
 
     def carry(self) -> None:
         """Carry the log into the file; nothing deleted before is on a page of either after."""
