@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 
 from recollect.settings import load as load_settings
 from recollect.settings import models_folder
@@ -65,7 +66,7 @@ def main() -> None:
 
 def measure(name: str, model: bytes, rows: int, processors: int, asked: argparse.Namespace) -> None:
     """Both ways with one net, for every number of waiting calls."""
-    alone, shared = Session(model, threads=1), Session(model, threads=processors)
+    alone, shared = Session(model), on_threads(model, processors)
     ((entry, shape),) = alone.inputs.items()
     names = list(alone.outputs)
     side = [n for n in shape if isinstance(n, int)][1:]
@@ -80,7 +81,7 @@ def measure(name: str, model: bytes, rows: int, processors: int, asked: argparse
     with ThreadPoolExecutor(processors) as pool:
         for calls in CALLS:
             together = {entry: np.concatenate([one] * calls)}
-            ways = [partial(side_by_side, pool, calls), partial(shared.run, together, names)]
+            ways = [partial(side_by_side, pool, calls), partial(shared.run, names, together)]
             side_s, shared_s = in_turns(ways, asked.seconds)
             count = calls * rows
             print(
@@ -88,6 +89,14 @@ def measure(name: str, model: bytes, rows: int, processors: int, asked: argparse
                 f"{count / side_s:6.0f}/s ({1000 * side_s:5.1f} ms), shared "
                 f"{count / shared_s:6.0f}/s ({1000 * shared_s:5.1f} ms), x{side_s / shared_s:.2f}"
             )
+
+
+def on_threads(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """The net on several threads, which otherwise is as a server runs it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def in_turns(ways: list, seconds: float) -> list[float]:

@@ -107,7 +107,7 @@ def measure(pictures: dict[str, bytes], faces: int, asked: argparse.Namespace) -
         server = opened.enter_context(own.running(data, settings))
         client = opened.enter_context(from_data(data, server.url))
 
-        pack = load(models_folder(load_settings({})) / asked.pack, threads=1)
+        pack = load(models_folder(load_settings({})) / asked.pack)
         decoder = Decoder(1)
         opened.callback(decoder.close)
         peer = None if asked.no_peer else DlibPipeline()

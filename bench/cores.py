@@ -107,7 +107,7 @@ def worker(opened: ExitStack, picture: bytes, pack: str) -> Connection:
 def work(pipe: Connection, picture: bytes, name: str) -> None:
     """Image to template on one thread."""
     cv2.setNumThreads(1)
-    pack = load_pack(models_folder(load_settings({})) / name, threads=1)
+    pack = load_pack(models_folder(load_settings({})) / name)
     decoder = Decoder(1)
     while True:
         seconds = pipe.recv()

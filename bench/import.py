@@ -60,7 +60,7 @@ def main() -> None:
     with ExitStack() as opened:
         root = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         parts = photographs(root, asked)
-        pack = load(models_folder(load_settings({})) / asked.pack, threads=1)
+        pack = load(models_folder(load_settings({})) / asked.pack)
         decoder = Decoder(os.cpu_count())
         opened.callback(decoder.close)
         pool = opened.enter_context(ThreadPoolExecutor(os.cpu_count()))

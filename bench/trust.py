@@ -66,7 +66,9 @@ def main() -> None:
         opened.enter_context(in_clear(root / "bare"))
         opened.enter_context(one_decoder())
         settings = Settings(data=root / "whole", pack=asked.pack)
-        packs = app.load_packs(settings)
+        pool = app.model_pool(settings, 1)
+        opened.callback(pool.close)
+        packs = pool.packs
         calls = {}
         for name in ("whole", "bare"):
             own = replace(settings, data=root / name)

@@ -39,8 +39,7 @@ from recollect.tracing import tracer
 from recollect.truth import ROOT_POLICY, make_key, open_store
 from recollect.vision.header import Limits as PictureLimits
 from recollect.vision.image import Decoder
-from recollect.vision.manifest import PackError
-from recollect.vision.pack import load as load_pack
+from recollect.vision.model_pool import ModelPool
 from recollect.vision.packs import choice
 from recollect.vision.source import Bucket, Buckets
 from recollect.wire import access, openapi, probes, serve
@@ -56,7 +55,7 @@ if TYPE_CHECKING:
     from recollect.gallery.store import Store
     from recollect.settings import Settings
     from recollect.tracing import Tracer
-    from recollect.vision.pack import ModelPack
+    from recollect.vision.model_pack import ModelPack
     from recollect.wire.outcome import Outcome
     from recollect.wire.server import Operation
 
@@ -112,23 +111,10 @@ class Server:
         self.opened.close()
 
 
-def load_packs(settings: Settings) -> dict[str, ModelPack]:
-    """Load every installed pack; a folder that is no good pack stops the start, loudly."""
-    folder = models_folder(settings)
-    manifests = sorted(folder.glob("*/manifest.toml"))
-    packs = [_load_pack(path.parent, settings.model_threads) for path in manifests]
-    return {pack.name: pack for pack in packs}
-
-
-def _load_pack(folder: Path, threads: int) -> ModelPack:
-    """Load one pack; what is wrong with it is said with its folder and the way out."""
-    try:
-        return load_pack(folder, threads=threads)
-    except PackError as error:
-        raise PackError(
-            f"{folder}: {error}. Install the pack again (`recollect models setup` or `recollect "
-            "models pull`), or move the folder away if no collection was made with it"
-        ) from error
+def model_pool(settings: Settings, processes: int) -> ModelPool:
+    """Start processes for every installed pack; a folder that is no good pack is a PackError."""
+    manifests = sorted(models_folder(settings).glob("*/manifest.toml"))
+    return ModelPool([path.parent for path in manifests], processes)
 
 
 def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> Server:
@@ -136,13 +122,19 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
 
     Args:
         settings: all of them.
-        packs: model packs by name; those of the models folder where not given.
+        packs: model packs by name; those of the models folder, in processes of their own, where
+            not given.
     """
     planned = plan(settings)
     # Calls share the processors; each does its own work with one. OpenCV would start as many
     # threads as there are for every little picture, which costs 4 ms a call in waking them.
     cv2.setNumThreads(1)
     with ExitStack() as opened:
+        pool = None
+        if packs is None:
+            pool = model_pool(settings, planned.model_processes)
+            opened.callback(pool.close)
+            packs = pool.packs
         decoder = Decoder(
             planned.decode_children,
             settings.decode_cpu_s,
@@ -154,7 +146,6 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         opened.callback(store.close)
         _make_root_key(settings, store)
 
-        packs = packs or load_packs(settings)
         arena = Arena(threads=planned.search_threads, kernel=settings.search_kernel)
         opened.callback(arena.close)
         galleries = Galleries(
@@ -208,6 +199,8 @@ def build(settings: Settings, packs: Mapping[str, ModelPack] | None = None) -> S
         asgi = _routes(settings, endpoint, identify, checks, packs, arena.kernel)
         opened.callback(_retention(store).set)
         decoder.ready()
+        if pool is not None:
+            pool.ready()
         log.info(
             "built",
             version=__version__,

@@ -20,21 +20,24 @@ class Plan:
 
     A call works with one thread from its first byte to its answer, and as many calls are in work as
     there are processors: that keeps all of them busy under load without ever having more threads
-    than processors want to run. While a picture is decoded in a child its thread waits.
+    than processors want to run. While a picture is decoded in one child and its faces are looked
+    for in another its thread waits.
     """
 
     processors: int
     call_threads: int
     decode_children: int
     """Half the calls: decoding takes a tenth to a third of a call."""
-    model_threads: int
+    model_processes: int
+    """One for each call: finding and embedding faces is nearly all of it."""
     search_threads: int
 
     def __str__(self) -> str:
         return (
             f"processors: {self.processors}; calls at once: {self.call_threads}; "
             f"decoding processes: {self.decode_children}; "
-            f"threads of a net: {self.model_threads}, of a search: {self.search_threads}"
+            f"processes that run models: {self.model_processes}; "
+            f"threads of a search: {self.search_threads}"
         )
 
 
@@ -51,7 +54,7 @@ def plan(settings: Settings, processors: int | None = None) -> Plan:
         processors=processors,
         call_threads=calls,
         decode_children=settings.decode_children or max(min(calls, 2), math.ceil(calls / 2)),
-        model_threads=settings.model_threads,
+        model_processes=settings.model_processes or calls,
         search_threads=settings.search_threads,
     )
 

@@ -83,7 +83,7 @@ class Settings:
     key_rate_per_s: float = setting(0.0, "Calls a second of one access key; 0 for no bound")
     clock_skew_max_s: float = setting(300.0, "Largest age of a signature, in seconds")
 
-    model_threads: int = setting(1, "Threads of one model run")
+    model_processes: int = setting(0, "Processes that run models; 0 for one a call in work")
     search_threads: int = setting(1, "Threads of one search")
     memory_budget_bytes: int = setting(
         0, "Memory for the index; 0 for no bound. Above it collections are read at first use"

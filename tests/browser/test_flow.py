@@ -6,8 +6,8 @@ from urllib.request import urlopen
 import pytest
 
 from browser.visitor import sign_in
-from recollect import app
-from recollect.settings import Settings
+from recollect.settings import Settings, models_folder
+from recollect.vision.pack import load
 from recollect.wire.bearer import token
 
 pytestmark = pytest.mark.models
@@ -15,10 +15,10 @@ pytestmark = pytest.mark.models
 
 @pytest.fixture(scope="module")
 def running(serve):
-    packs = app.load_packs(Settings())
-    if "default" not in packs:
+    folder = models_folder(Settings()) / "default"
+    if not folder.exists():
         pytest.skip("the default pack is not built: run `recollect models setup`")
-    return serve({"default": packs["default"]})
+    return serve({"default": load(folder)})
 
 
 def enter(page, running, path=""):

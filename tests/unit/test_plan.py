@@ -14,15 +14,14 @@ from recollect.settings import Settings
 def test_every_processor_has_a_call_and_no_call_more_than_one(processors, calls, children):
     found = plan.plan(Settings(), processors)
     assert (found.call_threads, found.decode_children) == (calls, children)
-    assert (found.model_threads, found.search_threads) == (1, 1)
-    assert found.call_threads * found.model_threads <= processors
+    assert (found.model_processes, found.search_threads) == (calls, 1)
 
 
 def test_what_is_set_is_not_planned():
-    settings = Settings(call_threads=5, decode_children=7, model_threads=2, search_threads=3)
+    settings = Settings(call_threads=5, decode_children=7, model_processes=2, search_threads=3)
     found = plan.plan(settings, 64)
     assert (found.call_threads, found.decode_children) == (5, 7)
-    assert (found.model_threads, found.search_threads) == (2, 3)
+    assert (found.model_processes, found.search_threads) == (2, 3)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def _kernel(_: Settings) -> str:
 
 
 def _models(settings: Settings) -> str:
-    from recollect.vision.pack import read_manifest
+    from recollect.vision.manifest import read_manifest
 
     manifests = sorted(models_folder(settings).glob("*/manifest.toml"))
     if not manifests:

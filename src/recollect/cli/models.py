@@ -403,7 +403,7 @@ def _default(installed: Iterable[Manifest]) -> str:
 
 
 def _installed() -> list[Manifest]:
-    from recollect.vision.pack import read_manifest
+    from recollect.vision.manifest import read_manifest
 
     folders = sorted(models_folder(load({})).glob("*/manifest.toml"))
     return [read_manifest(path.parent) for path in folders]

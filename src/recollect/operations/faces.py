@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from recollect.operations.service import Service
     from recollect.operations.shapes import Answer
     from recollect.vision.face import Face, Image
-    from recollect.vision.pack import ModelPack
+    from recollect.vision.model_pack import ModelPack
 
 PAGE_DEFAULT = 1000
 

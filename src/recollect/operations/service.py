@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recollect.gallery.gallery import Galleries
     from recollect.gallery.store import Collection, Store
     from recollect.vision.image import Picture
-    from recollect.vision.pack import ModelPack
+    from recollect.vision.model_pack import ModelPack
 
 IMAGE_IDS = uuid.UUID("5f8c3a52-6f7e-5b0e-9d8c-2f1f6c1f4a10")
 """Namespace of ImageIds: the same picture under the same ExternalImageId has the same one."""

@@ -17,7 +17,7 @@ import numpy as np
 from recollect.errors import ImageTooLargeException, InvalidImageFormatException
 from recollect.vision import decode_child
 from recollect.vision.header import bare_png
-from recollect.vision.shared_memory import SharedMemory
+from recollect.vision.shared_memory import KEPT_BYTES, SharedMemory
 
 if TYPE_CHECKING:
     from recollect.vision.face import Image
@@ -28,10 +28,6 @@ START_S_MAX = 30.0
 
 WALL_PER_CPU = 4.0
 """A child may take this many times its CPU time by the clock, because others want the cores too."""
-
-KEPT_BYTES = 40 << 20
-"""Size of shared memory that is used again, enough for 13 megapixels. Fresh pages cost as much as
-decoding half a JPEG does."""
 
 KEPT_PICTURES_MAX = 2
 """Pieces kept for the pictures of one child: the last picture is often still looked at when the

@@ -20,6 +20,7 @@ from recollect.vision.similarity import SimilarityScale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 Floats = npt.NDArray[np.float64]
 
@@ -198,6 +199,38 @@ class _Table:
         if self.fields:
             names = ", ".join(sorted(self.at(name) for name in self.fields))
             raise PackError(f"manifest: unknown field {names}")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a pack folder's manifest, without its models.
+
+    Raises:
+        PackError: there is none, or it is wrong.
+    """
+    return parse(manifest_text(folder))
+
+
+def manifest_text(folder: Path) -> str:
+    """What stands in a pack folder's manifest; for the errors see `read_manifest`."""
+    try:
+        with (folder / "manifest.toml").open("rb") as file:
+            data = file.read(MANIFEST_BYTES_MAX + 1)
+    except OSError as error:
+        raise PackError(f"{folder} holds no manifest.toml: {error.strerror}") from error
+    if len(data) > MANIFEST_BYTES_MAX:
+        raise PackError(f"manifest.toml is larger than {MANIFEST_BYTES_MAX} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PackError("manifest.toml is not UTF-8") from error
+
+
+def unusable(folder: Path, error: PackError) -> PackError:
+    """What is wrong with a pack of a server, with its folder and the way out."""
+    return PackError(
+        f"{folder}: {error}. Install the pack again (`recollect models setup` or `recollect "
+        "models pull`), or move the folder away if no collection was made with it"
+    )
 
 
 def _number(value: object, low: float, high: float, path: str) -> float:

@@ -1,10 +1,10 @@
-"""A model pack: what operations ask of it, and a pack folder loaded and at work."""
+"""A pack folder loaded and at work in this process."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +15,8 @@ from recollect.vision.embed import Embedder, cosine, unit
 from recollect.vision.face import Face
 from recollect.vision.findings import Findings
 from recollect.vision.landmarks import RegressionTrees, TreesError
-from recollect.vision.manifest import (
-    MANIFEST_BYTES_MAX,
-    EmbeddingSpec,
-    Manifest,
-    PackError,
-    parse,
-)
+from recollect.vision.manifest import EmbeddingSpec, Manifest, PackError, read_manifest
+from recollect.vision.model_pack import Described
 from recollect.vision.mtcnn import Mtcnn
 from recollect.vision.onnx_model import checked, free_batch, free_sides
 from recollect.vision.session import Session
@@ -41,65 +36,13 @@ KNOWN_SCORE_MIN = 0.99999
 LANDMARKS = ("eyeLeft", "eyeRight", "nose", "mouthLeft", "mouthRight")
 
 
-class ModelPack(Protocol):
-    """A model pack at work; safe from any thread."""
-
-    name: str
-    version: str
-    """Rekognition's FaceModelVersion."""
-    rank: int
-    """Among installed packs the highest is the default of new collections."""
-    false_match_rates: tuple[tuple[float, float], ...]
-    """Similarity and the false match rate measured there, rising."""
-    dimension: int
-    centre: Template
-    """Mean template over many people, for the index; zeros where unknown. Not of unit length."""
-
-    def faces(self, image: Image) -> list[Face]:
-        """All faces by falling area of the box clipped to the picture, at most 100; no template."""
-        ...
-
-    def largest_face(self, image: Image, quality_filter: str) -> Face | None:
-        """The largest face that passes the filter, with template; None where there is none."""
-        ...
-
-    def embed(self, image: Image, faces: Sequence[Face]) -> list[Face]:
-        """The same faces in the same order, with template and mirror_score.
-
-        A face that turns out to lie on its side may come back with a better box.
-        """
-        ...
-
-    def reasons(self, face: Face, quality_filter: str) -> tuple[str, ...]:
-        """Why a filter (LOW, AUTO, MEDIUM, HIGH, NONE) refuses a face, as Rekognition names it."""
-        ...
-
-    def weight(self, face: Face) -> float:
-        """Weight of the face's template among others of the same person, above 0."""
-        ...
-
-    def similarity(self, score: float) -> float:
-        """Score (cosine, -1..1) to similarity, 0..100; rises with the score."""
-        ...
-
-    def score(self, similarity: float) -> float:
-        """The least score whose similarity reaches `similarity`; -1 for 0."""
-        ...
-
-
-class Pack:
+class Pack(Described):
     """The models of one pack folder. Use `load`."""
 
     def __init__(
         self, manifest: Manifest, search: Search, views: Views, embedder: Embedder
     ) -> None:
-        self.manifest = manifest
-        self.name = manifest.name
-        self.version = manifest.model_version
-        self.rank = manifest.rank
-        self.false_match_rates = manifest.false_match_rates
-        self.dimension = manifest.embedding.dimension
-        self.centre: Template = manifest.embedding.centre.astype(np.float32)
+        super().__init__(manifest)
         self._search = search
         self._views = views
         self._embedder = embedder
@@ -136,24 +79,6 @@ class Pack:
             else face
             for face in embedded
         ]
-
-    def reasons(self, face: Face, quality_filter: str) -> tuple[str, ...]:
-        """See ModelPack.reasons."""
-        if quality_filter == "NONE":
-            return ()
-        return quality.reasons(face, self.manifest.bars[quality_filter])
-
-    def weight(self, face: Face) -> float:
-        """See ModelPack.weight."""
-        return quality.weight(face, self.manifest.bars)
-
-    def similarity(self, score: float) -> float:
-        """See ModelPack.similarity."""
-        return self.manifest.scale.similarity(score)
-
-    def score(self, similarity: float) -> float:
-        """See ModelPack.score."""
-        return self.manifest.scale.score(similarity)
 
     def _passed(self, image: Image, face: Face, quality_filter: str) -> Face | None:
         """The face with its template where it passes the filter, before and after embedding."""
@@ -222,22 +147,22 @@ class Pack:
         return max(face, embedded, key=lambda f: f.mirror_score or -1.0)
 
 
-def load(folder: Path, *, threads: int = 1) -> Pack:
+def load(folder: Path, manifest: Manifest | None = None) -> Pack:
     """Load a pack folder: every hash, every field and the known vector checked.
 
     Args:
         folder: holds manifest.toml and the files it names, and may hold nothing that it runs
             otherwise.
-        threads: threads for one run of a net.
+        manifest: what the folder's manifest says, where it was read before.
 
     Raises:
         PackError: the pack cannot be used, with the reason.
     """
-    manifest = read_manifest(folder)
+    manifest = manifest or read_manifest(folder)
     data = {name: _read(folder, name, entry.sha256) for name, entry in manifest.files.items()}
 
     def session(name: str, *, steady: bool = True, any_size: bool = False) -> Session:
-        return _session(data[name], name, threads=threads, steady=steady, any_size=any_size)
+        return _session(data[name], name, steady=steady, any_size=any_size)
 
     detector = manifest.detector
     found: Detector
@@ -272,25 +197,6 @@ def load(folder: Path, *, threads: int = 1) -> Pack:
         Views(embedding.views, embedding.side_px, embedding.points_px, refinement),
         embedder,
     )
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read a pack folder's manifest, without its models.
-
-    Raises:
-        PackError: there is none, or it is wrong.
-    """
-    try:
-        with (folder / "manifest.toml").open("rb") as file:
-            data = file.read(MANIFEST_BYTES_MAX + 1)
-    except OSError as error:
-        raise PackError(f"{folder} holds no manifest.toml: {error.strerror}") from error
-    if len(data) > MANIFEST_BYTES_MAX:
-        raise PackError(f"manifest.toml is larger than {MANIFEST_BYTES_MAX} bytes")
-    try:
-        return parse(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise PackError("manifest.toml is not UTF-8") from error
 
 
 def _read(folder: Path, name: str, sha256: str) -> bytes:
@@ -332,17 +238,15 @@ def known_vector_of(spec: EmbeddingSpec, data: bytes) -> Template:
     Raises:
         PackError: the net is refused, or does not run as described.
     """
-    return _known(_embedder(spec, _session(data, spec.file, threads=1)), spec)
+    return _known(_embedder(spec, _session(data, spec.file)), spec)
 
 
-def _session(
-    data: bytes, name: str, *, threads: int, steady: bool = True, any_size: bool = False
-) -> Session:
+def _session(data: bytes, name: str, *, steady: bool = True, any_size: bool = False) -> Session:
     model = checked(data, name)
     try:
         if any_size:
             model = free_sides(model, name)
-        return Session(free_batch(model, name), threads=threads, steady=steady)
+        return Session(free_batch(model, name), steady=steady)
     except PackError:
         raise
     except Exception as error:  # onnxruntime has no common ancestor for its errors

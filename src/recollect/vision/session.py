@@ -1,4 +1,4 @@
-"""An ONNX net at work: loaded by bytes, checked, deterministic, on as many threads as given."""
+"""An ONNX net at work: loaded by bytes, checked, deterministic, on the thread that runs it."""
 
 from __future__ import annotations
 
@@ -24,22 +24,19 @@ class Session:
 
     Args:
         model: the ONNX file's bytes, already checked by `onnx_model`.
-        threads: threads for one run.
         steady: every run has the same shape except for the batch, so memory may be planned.
     """
 
-    def __init__(self, model: bytes, *, threads: int = 1, steady: bool = True) -> None:
+    def __init__(self, model: bytes, *, steady: bool = True) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        # Calls run beside each other; and a process that has no further threads can be forked.
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.enable_mem_pattern = steady
         options.log_severity_level = 3
         options.use_deterministic_compute = True
-        # Threads that spin between runs would take the cores from other requests.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
             model, sess_options=options, providers=["CPUExecutionProvider"]
         )

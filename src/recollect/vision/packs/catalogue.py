@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.resources import files as resources
 from typing import TYPE_CHECKING
 
-from recollect.vision.manifest import PackError, parse
-from recollect.vision.pack import known_vector_of, load, read_manifest
+from recollect.vision.manifest import PackError, parse, read_manifest
+from recollect.vision.pack import known_vector_of, load
 from recollect.vision.packs import default
 from recollect.vision.packs.folder import check_digests, is_whole, place
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recollect.vision.manifest import PackError
-from recollect.vision.pack import load, read_manifest
+from recollect.vision.manifest import PackError, read_manifest
+from recollect.vision.pack import load
 from recollect.vision.packs.folder import is_whole, place
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from recollect.vision.manifest import PackError, parse
-from recollect.vision.pack import read_manifest
+from recollect.vision.manifest import PackError, parse, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

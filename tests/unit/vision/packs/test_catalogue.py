@@ -9,9 +9,9 @@ import onnx
 import pytest
 
 from drawn_packs import detector_onnx, embedding_onnx
-from recollect.vision.manifest import PackError, parse
+from recollect.vision.manifest import PackError, parse, read_manifest
 from recollect.vision.onnx_model import checked, free_batch, free_sides
-from recollect.vision.pack import load, read_manifest
+from recollect.vision.pack import load
 from recollect.vision.packs import catalogue, default
 from recollect.vision.packs.catalogue import install
 from recollect.vision.session import Session

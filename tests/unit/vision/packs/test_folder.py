@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from recollect.vision.manifest import PackError
-from recollect.vision.pack import load, read_manifest
+from recollect.vision.manifest import PackError, read_manifest
+from recollect.vision.pack import load
 from recollect.vision.packs import default, folder
 from recollect.vision.packs.folder import UNFINISHED, is_whole, place
 
