@@ -15,7 +15,7 @@ from recollect.vision.manifest import PackError, manifest_text, parse, unusable
 from recollect.vision.model_job import Job, answers, encode, receive, send
 from recollect.vision.model_loader import Loader
 from recollect.vision.model_pack import Described
-from recollect.vision.shared_memory import KEPT_BYTES, SharedMemory
+from recollect.vision.shared_memory import KEPT_BYTES, SharedMemory, lender
 
 if TYPE_CHECKING:
     import socket
@@ -144,8 +144,7 @@ class _Place:
     def run(self, job: Job, image: Image) -> tuple[Face, ...]:
         """Do one job; see `ModelPool` for the errors."""
         process = self.start()
-        picture = self._picture if image.nbytes <= KEPT_BYTES else SharedMemory(image.nbytes)
-        os.pwrite(picture.descriptor, np.ascontiguousarray(image).data, 0)
+        picture = lender(image) or self._copied(image)
         try:
             send(process, encode(job), [picture.descriptor])
             answer = answers.decode(receive(process)[0])
@@ -156,6 +155,11 @@ class _Place:
         if answer.fault:
             raise RuntimeError(answer.fault)
         return answer.faces
+
+    def _copied(self, image: Image) -> SharedMemory:
+        picture = self._picture if image.nbytes <= KEPT_BYTES else SharedMemory(image.nbytes)
+        os.pwrite(picture.descriptor, np.ascontiguousarray(image).data, 0)
+        return picture
 
     def close(self) -> None:
         """Let go of the connection to a process that is gone."""

@@ -25,6 +25,7 @@ from recollect.vision.model_job import Answer, Job
 from recollect.vision.model_pool import ModelPool
 from recollect.vision.pack import load
 from recollect.vision.packs import default
+from recollect.vision.shared_memory import SharedMemory, lender
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,28 @@ def test_pictures_of_every_size_and_memory_layout_arrive_whole(drawn):
         for image in (noise(1), noise(2)[:, ::-1], noise(2)[5:, 7:], large, noise(1)):
             (expected,) = here.embed(image, [face(image)])
             assert np.array_equal(embedded(pool, image), expected.template)
+
+
+def test_a_picture_that_lies_in_shared_memory_is_not_copied(drawn):
+    image = noise(4)
+    memory = SharedMemory(image.nbytes + 1)
+    os.pwrite(memory.descriptor, image.tobytes(), 0)
+    lent = np.frombuffer(memory.lend(image.nbytes), np.uint8).reshape(image.shape)
+    (expected,) = load(drawn).embed(image, [face(image)])
+    with pool_of(drawn) as pool:
+        (place,) = pool._places
+        place._picture = None
+
+        assert np.array_equal(embedded(pool, lent), expected.template)
+
+
+def test_only_an_array_that_begins_and_runs_as_the_memory_does_is_lent_by_it():
+    memory = SharedMemory(600)
+    whole = np.frombuffer(memory.lend(300), np.uint8).reshape(10, 10, 3)
+
+    assert lender(whole) is lender(whole[:5]) is lender(whole.reshape(-1)) is memory
+    for other in (whole[1:], whole[:, ::-1], whole[:, :5], whole[::2], whole.copy(), noise()):
+        assert lender(other) is None
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
