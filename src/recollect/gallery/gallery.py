@@ -123,7 +123,7 @@ class Galleries:
             for collection in ([] if self._first == frozenset() else self._store.every_collection())
             if self._first is None or {EVERY, collection.collection_id} & self._first
         ]
-        total = sum(self._store.counts(collection)[0] for collection in collections)
+        total = sum(self._store.counts(collection)[0] for collection in collections if progress)
         done = 0
 
         def read(count: int) -> None:

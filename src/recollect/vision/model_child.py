@@ -6,6 +6,7 @@ no secret and no file but its connection, can open none, and reaches nothing els
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import mmap
 import os
@@ -14,6 +15,7 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,8 @@ def main() -> None:
         # What is alive now stays in pages that all forks share: the collector leaves it alone.
         gc.collect()
         gc.freeze()
+        with suppress(AttributeError):  # glibc's, which keeps what loading took for a moment.
+            ctypes.CDLL(None).malloc_trim(0)
         send(parent, READY)
         nurse(parent, packs)
 

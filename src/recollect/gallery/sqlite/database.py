@@ -72,10 +72,6 @@ class Sql:
         rows = self.connection.execute(query, values).fetchall()
         return rows[0] if rows else None
 
-    def stream(self, query: str, *values: Any) -> Iterator[Any]:
-        """The rows of a statement, as they are asked for."""
-        return iter(self.connection.execute(query, values))
-
     def each(self, query: str, many: Iterable[Sequence[Any]]) -> list[Any]:
         """Run a statement once for each set of values; the rows of all of them."""
         return list(self.connection.executemany(query, many))

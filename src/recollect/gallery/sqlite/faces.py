@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 from recollect.gallery.ids import packed, unpacked
-from recollect.gallery.rows import SCAN_ROWS, enrolled, missing, raw_id, rounded
+from recollect.gallery.rows import enrolled, missing, raw_id, rounded
 from recollect.gallery.rows import face as face_of
 from recollect.gallery.sqlite.tables import Tables, rows_of
 from recollect.gallery.store import Deletion
@@ -23,6 +22,7 @@ FACE: Final = (
     " model_version, (SELECT user_id FROM user WHERE user.row = face.user) FROM face"
 )
 FACE_OF_IMAGE: Final = f"{FACE} WHERE collection = ? AND image_id = ?"
+SEALED: Final = "SELECT id, sealed, row FROM face WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?"
 TEMPLATE: Final = "SELECT id, sealed FROM face WHERE collection = ? AND id = ?"
 
 
@@ -158,12 +158,7 @@ class Faces(Tables):
     def _scan(self, collection: Collection) -> Iterator[int | tuple[list[str], Templates]]:
         with self._database.reading() as sql:
             yield self._numbers(sql, collection)[1]
-            rows = sql.stream(
-                "SELECT id, sealed FROM face WHERE row BETWEEN ? AND ? ORDER BY row",
-                *rows_of(collection.key),
-            )
-            while block := list(islice(rows, SCAN_ROWS)):
-                yield self._opened(sql, collection, block)
+            yield from self._blocks(sql, collection, SEALED)
 
     def _known(
         self, sql: Sql, collection: Collection, images: Iterable[bytes]

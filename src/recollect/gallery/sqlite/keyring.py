@@ -53,7 +53,7 @@ class Keyring:
 
     def open(self, uid: bytes, account: str, number: int) -> crypt.TemplateBox:
         """Open a collection's key; crypt.Damaged where it is destroyed or cannot be opened."""
-        with self._database.reading() as sql:
+        with self._database.reading(snapshot=False) as sql:
             row = sql.row("SELECT sealed FROM key WHERE uid = ?", uid)
         if row is None:
             raise crypt.Damaged(f"the key of collection {account}/{number} is gone")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from recollect.gallery.ids import unpacked_all
-from recollect.gallery.rows import no_collection, no_user
+from recollect.gallery.rows import SCAN_ROWS, no_collection, no_user
 from recollect.gallery.store import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from recollect.gallery import crypt
     from recollect.gallery.sqlite.commit import GroupCommit, Transaction
@@ -116,6 +116,21 @@ class Tables:
                 return self._box(collection, lent)
         uid, _, _ = self._numbers(sql, collection)
         return self._keyring.open(uid, collection.account, collection.key)
+
+    def _blocks(
+        self, sql: Sql, collection: Collection, query: str
+    ) -> Iterator[tuple[list[str], Templates]]:
+        """All that a query finds of id, sealed template and row between two rows, in order.
+
+        Each block is a statement of its own: APSW never frees a cursor that was still in use when
+        another one of its connection was let go, and each of them makes all later ones slower.
+        """
+        first, last = rows_of(collection.key)
+        while block := sql.rows(query, first, last, SCAN_ROWS):
+            yield self._opened(sql, collection, [row[:2] for row in block])
+            if len(block) < SCAN_ROWS:
+                return
+            first = block[-1][2] + 1
 
     def _opened(
         self, sql: Sql, collection: Collection, rows: Sequence[tuple[bytes, bytes]]

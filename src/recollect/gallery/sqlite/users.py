@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -20,10 +19,9 @@ from recollect.gallery.membership import (
     must_repeat,
     strangers,
 )
-from recollect.gallery.rows import ONCE_S, SCAN_ROWS, raw_id
+from recollect.gallery.rows import ONCE_S, raw_id
 from recollect.gallery.rows import user as user_of
 from recollect.gallery.sqlite.faces import Faces
-from recollect.gallery.sqlite.tables import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +32,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SEALED: Final = (
+    "SELECT key, sealed, row FROM user WHERE row BETWEEN ? AND ? AND sealed IS NOT NULL"
+    " ORDER BY row LIMIT ?"
+)
 USER: Final = "SELECT key, user_id, face_count FROM user"
 
 
@@ -170,14 +172,8 @@ class Users(Faces):
 
     def scan_users(self, collection: Collection) -> Iterator[tuple[list[str], Templates]]:
         """See Store."""
-        with self._database.reading() as sql:
-            rows = sql.stream(
-                "SELECT key, sealed FROM user WHERE row BETWEEN ? AND ? AND sealed IS NOT NULL"
-                " ORDER BY row",
-                *rows_of(collection.key),
-            )
-            while block := list(islice(rows, SCAN_ROWS)):
-                yield self._opened(sql, collection, block)
+        with self._database.reading(snapshot=False) as sql:
+            yield from self._blocks(sql, collection, SEALED)
 
     def forget_tokens(self) -> None:
         """Forget the idempotency tokens that are too old to count."""
