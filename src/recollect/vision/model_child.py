@@ -17,7 +17,7 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import cv2
 import msgspec
@@ -59,33 +59,44 @@ def main() -> None:
 
 
 def nurse(parent: socket.socket, packs: Mapping[str, Pack]) -> None:
-    """Fork and kill as the parent says; end all when it is gone."""
+    """Fork and kill as the parent says, until it hangs up; then end all."""
     children: set[int] = set()
-    while True:
-        try:
+    try:
+        while True:
             message, descriptors = receive(parent)
-        except EOFError:
-            break
-        # Until it is waited for, nobody else gets a process's number.
-        while children and (gone := os.waitpid(-1, os.WNOHANG)[0]):
-            children.discard(gone)
-        if message == FORK:
-            pid = os.fork()
-            if pid == 0:
-                parent.close()
-                with socket.socket(fileno=descriptors[0]) as caller:
-                    confine()
-                    work(caller, packs)
-                os._exit(0)
-            os.close(descriptors[0])
-            children.add(pid)
-            send(parent, str(pid).encode())
-        else:
-            if int(message) in children:
-                os.kill(int(message), signal.SIGKILL)
-            send(parent, message)
-    for pid in children:
-        os.kill(pid, signal.SIGKILL)
+            # Until it is waited for, nobody else gets a process's number.
+            while children and (gone := os.waitpid(-1, os.WNOHANG)[0]):
+                children.discard(gone)
+            if message == FORK:
+                pid = os.fork()
+                if pid == 0:
+                    serve(parent, descriptors[0], packs)
+                os.close(descriptors[0])
+                children.add(pid)
+                send(parent, str(pid).encode())
+            else:
+                if int(message) in children:
+                    os.kill(int(message), signal.SIGKILL)
+                send(parent, message)
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+
+
+def serve(parent: socket.socket, descriptor: int, packs: Mapping[str, Pack]) -> NoReturn:
+    """Be a fork from here to the end: nothing of what is above in the stack is its own."""
+    status = 1
+    try:
+        parent.close()
+        with socket.socket(fileno=descriptor) as caller:
+            confine()
+            work(caller, packs)
+    except (ConnectionError, EOFError):
+        status = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
 def confine() -> None:
@@ -97,13 +108,10 @@ def confine() -> None:
     jail.enter()
 
 
-def work(caller: socket.socket, packs: Mapping[str, Pack]) -> None:
-    """Do one job after the other until the caller hangs up."""
+def work(caller: socket.socket, packs: Mapping[str, Pack]) -> NoReturn:
+    """Do one job after the other, until EOFError: the caller hung up."""
     while True:
-        try:
-            message, descriptors = receive(caller)
-        except EOFError:
-            return
+        message, descriptors = receive(caller)
         job = jobs.decode(message)
         try:
             pixels = mmap.mmap(descriptors[0], int(np.prod(job.shape)), MAPPED, mmap.PROT_READ)
@@ -118,4 +126,6 @@ def work(caller: socket.socket, packs: Mapping[str, Pack]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # The server may end at any moment: then nobody is left to be told.
+    with suppress(ConnectionError, EOFError):
+        main()
