@@ -147,7 +147,7 @@ def serving(settings, packs, *, bare):
     """A call of a server of its own: picture in, an answer with a match out."""
     built = app.build(settings, packs)
     if bare:
-        endpoint = built.asgi.routes[-1].app
+        endpoint = built.endpoint
         identify = app._identify(replace(settings, no_auth=True), built.store)
         endpoint._identify = identify
         endpoint._authorise = lambda *_: None

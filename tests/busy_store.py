@@ -108,8 +108,9 @@ def main(folder, seed, *manner):
     if manner == ("careless",):
         # What must not be: an answer before the disk has it.
         database.SETTINGS["synchronous"] = 0
-    # In a life of a fraction of a second: the log is lengthened, carried over and cut off.
-    store_module.TEND_EVERY_S, store_module.CARRY_EVERY_S = 0.02, 0.1
+    if manner != ("hasty",):
+        # In a life of a fraction of a second: the log is lengthened, carried over and cut off.
+        store_module.TEND_EVERY_S, store_module.CARRY_EVERY_S = 0.02, 0.1
     store = SQLiteStore(
         Path(folder), MASTER_KEY, clock=time.time, ids=lambda: str(uuid.uuid4()), reserve_bytes=4096
     )

@@ -45,12 +45,14 @@ from recollect.vision.source import Bucket, Buckets
 from recollect.wire import access, openapi, probes, serve
 from recollect.wire.caller import Caller, Credential, HttpRequest
 from recollect.wire.limits import Limits
-from recollect.wire.pages import Guarded
+from recollect.wire.pages import Beside, Guarded
 from recollect.wire.replays import Replays
 from recollect.wire.server import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from starlette.types import ASGIApp
 
     from recollect.gallery.store import Store
     from recollect.settings import Settings
@@ -101,7 +103,7 @@ class Server:
     store: Store
     galleries: Galleries
     packs: Mapping[str, ModelPack]
-    asgi: Starlette
+    asgi: ASGIApp
     endpoint: Endpoint
     limits: Limits
     opened: ExitStack
@@ -356,7 +358,7 @@ def _routes(
     checks: Mapping[str, Callable[[], bool]],
     packs: Mapping[str, ModelPack],
     search_kernel: str,
-) -> Starlette:
+) -> ASGIApp:
     """Every path of the port."""
     about = {
         "version": __version__,
@@ -392,7 +394,7 @@ def _routes(
                 f"{settings.path_prefix}/console", Guarded(StaticFiles(directory=files, html=True))
             ),
         ]
-    return Starlette(routes=[*routes, Mount("/", endpoint)])
+    return Beside(endpoint, Starlette(routes=[*routes, Mount("/", endpoint)]))
 
 
 def open_buckets(settings: Settings, reads_max: int) -> Buckets:

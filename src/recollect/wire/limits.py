@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Limits:
         return self.body_bytes_max * max(1, pictures)
 
 
+@cache
 def _blobs(shape: Shape, above: frozenset[str] = frozenset()) -> int:
     """Count the blobs that a request of this shape has places for."""
     if shape.type == "blob":

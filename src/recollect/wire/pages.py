@@ -1,4 +1,4 @@
-"""The headers under which pages for a browser are served."""
+"""Pages beside the calls: which requests are for them, and the headers they are served under."""
 
 from __future__ import annotations
 
@@ -23,6 +23,26 @@ HEADERS = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "cache-control": "no-cache",
 }
+
+
+class Beside:
+    """Pages beside calls; pure ASGI.
+
+    Every call is a POST, and no page is: so a call is not held against the path of each page first.
+
+    Args:
+        calls: the endpoint.
+        pages: everything else; passes on to `calls` what it does not know.
+    """
+
+    def __init__(self, calls: ASGIApp, pages: ASGIApp) -> None:
+        self._calls = calls
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request to whoever it is for."""
+        called = scope["type"] == "http" and scope["method"] == "POST"
+        await (self._calls if called else self._pages)(scope, receive, send)
 
 
 class Guarded:

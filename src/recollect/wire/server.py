@@ -224,7 +224,8 @@ class Endpoint:
             result = self._operations[operation.name](caller, params)
             body = _encode(call, operation, params, result)
         except AnswerError as answer:
-            result, error = None, answer
+            # Its traceback leads here, where it would be kept: a circle around body and picture.
+            result, error = None, answer.with_traceback(None)
         except Exception:
             result, error = None, _bug("a call failed", call)
         try:

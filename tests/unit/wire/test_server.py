@@ -1,9 +1,11 @@
 """The endpoint's seven stops, their order, and what is recorded."""
 
 import base64
+import gc
 import hashlib
 import json
 import uuid
+import weakref
 
 import pytest
 import structlog
@@ -389,6 +391,28 @@ def test_a_last_attempt_is_told_by_the_count_of_the_sdk(made, header, last):
     app._slots.check = lambda kind, last: seen.append(last)
     ask(app, GOOD, operation="ListFaces", headers={"amz-sdk-request": header} if header else {})
     assert seen[0] is last
+
+
+def test_a_refused_call_is_forgotten_without_the_collector(made):
+    """What it leaves in a circle stays until the collector comes: a picture, or eight."""
+
+    class Held:
+        pass
+
+    seen = []
+
+    def refuse(who, params):
+        held = Held()
+        seen.append(weakref.ref(held))
+        raise ResourceNotFoundException("no such collection")
+
+    app = made(operations={"ListFaces": refuse})
+    gc.disable()
+    try:
+        assert ask(app, GOOD, operation="ListFaces").code == "ResourceNotFoundException"
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_pages_of_other_origins_may_call_only_where_the_configuration_says_so(made):
