@@ -24,6 +24,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
 from recollect.errors import InternalServerError, ThrottlingException
+from recollect.gallery.postgres.statement import Statement
 from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
@@ -104,23 +105,26 @@ class Rows(Protocol):
 
 
 class Sql:
-    """A connection that is lent, for SQL with `%s`; cut off where a statement takes too long."""
+    """A connection, for SQL with `%s`; cut off where a statement takes too long.
+
+    Statements stay prepared, so their texts are constants.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.overdue_at: float | None = None
         """When the statement that runs will have taken too long; monotonic seconds."""
         self.was_cut = False
+        """For that, since it was lent."""
+        self._statements: dict[str, Statement] = {}
 
     def run(self, query: str, *values: Any) -> None:
         """Run a statement whose rows are of no interest."""
-        with self._watched():
-            self.connection.execute(query, values or None, binary=True)
+        self._asked(query, values)
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         """All rows of a statement."""
-        with self._watched():
-            return self.connection.execute(query, values or None, binary=True).fetchall()
+        return self._asked(query, values)
 
     def row(self, query: str, *values: Any) -> Any | None:
         """The first row of a statement, or None."""
@@ -129,14 +133,21 @@ class Sql:
 
     def each(self, query: str, many: Iterable[Sequence[Any]]) -> None:
         """Run a statement once for each set of values, in one journey."""
-        with self._watched(), self.connection.cursor() as cursor:
-            cursor.executemany(query, many)
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
         self.overdue_at = time.monotonic() + STATEMENT_S_MAX
         try:
-            yield
+            with self.connection.cursor() as cursor:
+                cursor.executemany(query, many)
+        finally:
+            self.overdue_at = None
+
+    def _asked(self, query: str, values: Sequence[Any]) -> list[Any]:
+        self.overdue_at = time.monotonic() + STATEMENT_S_MAX
+        try:
+            statement = self._statements.get(query)
+            if statement is None:
+                name = f"recollect_{len(self._statements)}"
+                statement = self._statements[query] = Statement(self.connection, name, query)
+            return statement.rows(values)
         finally:
             self.overdue_at = None
 
@@ -157,7 +168,7 @@ class Database:
         self._url = url
         self._lock = threading.Lock()
         self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        self._idle: list[Connection] = []
+        self._idle: list[Sql] = []
         self._lent: set[Sql] = set()
         self._closed = threading.Event()
         try:
@@ -181,7 +192,9 @@ class Database:
 
     def connect(self) -> Connection:
         """Make a connection of one's own, in autocommit mode; psycopg.Error where it cannot be."""
-        connection = psycopg.connect(self._url, autocommit=True, **self._more)
+        connection = psycopg.connect(
+            self._url, autocommit=True, client_encoding="UTF8", **self._more
+        )
         try:
             connection.execute(SET)
         except BaseException:
@@ -293,9 +306,7 @@ class Database:
         if not self._free.acquire(timeout=CONNECT_S_MAX):
             raise ThrottlingException
         try:
-            sql = Sql(self._take())
-            with self._lock:
-                self._lent.add(sql)
+            sql = self._take()
             try:
                 yield sql
             except psycopg.Error as error:
@@ -305,37 +316,42 @@ class Database:
                     raise (_Silent if sql.was_cut else _Lost) from error
                 raise
             finally:
-                with self._lock:
-                    self._lent.discard(sql)
-                self._give(sql.connection)
+                self._give(sql)
         finally:
             self._free.release()
 
-    def _take(self) -> Connection:
+    def _take(self) -> Sql:
         if self._closed.is_set():
             raise InternalServerError(CLOSED)
         with self._lock:
             if self._idle:
-                return self._idle.pop()
+                sql = self._idle.pop()
+                sql.was_cut = False
+                self._lent.add(sql)
+                return sql
         try:
-            return self.connect()
+            sql = Sql(self.connect())
         except psycopg.OperationalError as error:
             log.warning("PostgreSQL cannot be reached: %s", _one_line(error))
             raise InternalServerError(UNREACHABLE) from error
+        with self._lock:
+            self._lent.add(sql)
+        return sql
 
-    def _give(self, connection: Connection) -> None:
+    def _give(self, sql: Sql) -> None:
         idle = psycopg.pq.TransactionStatus.IDLE
         with self._lock:
-            if not self._closed.is_set() and connection.info.transaction_status == idle:
-                self._idle.append(connection)
+            self._lent.discard(sql)
+            if not self._closed.is_set() and sql.connection.info.transaction_status == idle:
+                self._idle.append(sql)
                 return
-        connection.close()
+        sql.connection.close()
 
     def _drop_idle(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        for sql in idle:
+            sql.connection.close()
 
     def _cut_overdue(self) -> None:
         """Cut connections whose server has fallen silent, so that their callers get an answer."""
