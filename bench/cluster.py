@@ -9,7 +9,8 @@ join     A server is started over a database that holds the faces, told to read 
          ready (`load_first = *`); from the start of its process to 200 from /readyz. Beside it the
          embedded store's start with the same faces.
 search   The engine alone: one process searches a node's index and the embedded store's in turns,
-         each search with the question to its truth how far the collection is.
+         each search with its two questions to its truth: the collection, with how far it is, and
+         the faces that may be found, with their templates.
 call     SearchFacesByImage with the real model, and SearchFaces, which needs none and so shows
          what the stores cost: through HTTP, signed and audited, at both servers in turns.
 nodes    SearchFacesByImage with the real model, two callers a server: two servers against one, each
@@ -148,13 +149,16 @@ def search(shared, embedded, gallery, count):
             began = time.perf_counter()
             galleries.load()
             print(f"{name}: index read in {time.perf_counter() - began:.1f} s", flush=True)
-            engines.append((name, galleries, store.collection(ACCOUNT, COLLECTION)))
+            engines.append((name, galleries, store))
             times[name] = []
         answers = {}
         for number, probe in enumerate(probes):
-            for name, galleries, collection in engines[:: 1 if number % 2 else -1]:
+            for name, galleries, store in engines[:: 1 if number % 2 else -1]:
                 began = time.perf_counter()
-                answers[name] = galleries.search(collection, probe, count_max=4096, score_min=0.6)
+                collection = store.collection(ACCOUNT, COLLECTION)
+                answers[name] = galleries.search_faces(
+                    collection, probe, count_max=4096, score_min=0.6
+                )
                 times[name].append(time.perf_counter() - began)
             assert answers["node"] == answers["embedded"], "the stores disagree"
     told(f"search, score_min .6, {count} probes in turns, answers equal", times)

@@ -33,6 +33,10 @@ class Entry:
         self.tokens = {}
         self.sequence = 0
 
+    def read(self):
+        """The collection as it is now."""
+        return dataclasses.replace(self.collection, sequence=self.sequence)
+
 
 class DictStore:
     """The Store protocol, without disk and without threads."""
@@ -66,16 +70,23 @@ class DictStore:
                 account,
                 collection_id,
             ):
-                return entry.collection
+                return entry.read()
         return None
 
+    def collection_with_face(self, account, collection_id, face_id):
+        found = self.collection(account, collection_id)
+        if found is None:
+            return None
+        enrolment = self._entry(found).faces.get(face_id)
+        return found, None if enrolment is None else enrolment.template
+
     def collections(self, account, *, after, limit):
-        found = [e.collection for e in self.entries.values() if e.collection.account == account]
+        found = [e.read() for e in self.entries.values() if e.collection.account == account]
         found.sort(key=lambda collection: collection.collection_id)
         return [c for c in found if c.collection_id > after][:limit]
 
     def every_collection(self):
-        return [entry.collection for entry in self.entries.values()]
+        return [entry.read() for entry in self.entries.values()]
 
     def delete_collection(self, collection):
         entry = self._entry(collection)
@@ -112,9 +123,16 @@ class DictStore:
             self._change(entry, faces_added=added)
         return answer
 
-    def faces(self, collection, face_ids):
+    def references(self, collection, face_ids):
         faces = self._entry(collection).faces
-        return {i: faces[i].face for i in face_ids if i in faces}
+        found = [faces[i] for i in face_ids if i in faces]
+        templates = np.empty((len(found), collection.dimension), np.float32)
+        for row, enrolment in enumerate(found):
+            templates[row] = enrolment.template
+        return [enrolment.face for enrolment in found], templates
+
+    def _faces(self, collection, face_ids):
+        return {face.face_id: face for face in self.references(collection, face_ids)[0]}
 
     def list_faces(self, collection, *, after, limit, user_id=None, face_ids=None):
         entry = self._entry(collection)
@@ -131,7 +149,7 @@ class DictStore:
 
     def delete_faces(self, collection, face_ids):
         entry = self._entry(collection)
-        found = self.faces(collection, face_ids)
+        found = self._faces(collection, face_ids)
         owned = {i: face.user_id for i, face in found.items() if face.user_id}
         deleted = tuple(i for i in found if i not in owned)
         for i in deleted:
@@ -143,10 +161,6 @@ class DictStore:
     def faces_older_than(self, collection, age_s, *, limit):
         entry, oldest = self._entry(collection), self.clock() - age_s
         return [i for i in entry.faces if entry.enrolled_at[i] < oldest][:limit]
-
-    def face_templates(self, collection, face_ids):
-        faces = self._entry(collection).faces
-        return {i: faces[i].template for i in face_ids if i in faces}
 
     # Users
 
@@ -192,7 +206,7 @@ class DictStore:
     def associate_faces(self, collection, user_id, face_ids, *, faces_max, once, accepts=None):
         def write(entry):
             key, had = self._key(entry, user_id), self._owned(entry, user_id)
-            found = self.faces(collection, face_ids)
+            found = self._faces(collection, face_ids)
             free = [i for i, face in found.items() if face.user_id is None]
             refused = {}
             if had and accepts:
@@ -218,7 +232,7 @@ class DictStore:
     def disassociate_faces(self, collection, user_id, face_ids, *, once):
         def write(entry):
             key, had = self._key(entry, user_id), self._owned(entry, user_id)
-            found = self.faces(collection, face_ids)
+            found = self._faces(collection, face_ids)
             done = tuple(i for i, face in found.items() if face.user_id == user_id)
             self._give(entry, done, None)
             if done and len(done) < len(had):

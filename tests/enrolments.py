@@ -71,6 +71,18 @@ def collection(store, name="staff", account=ACCOUNT, dimension=8, tags=None):
     )
 
 
+def faces_of(store, collection, face_ids):
+    """Those of some faces that a store knows, by id."""
+    found, _ = store.references(collection, face_ids)
+    return {face.face_id: face for face in found}
+
+
+def templates_of(store, collection, face_ids):
+    """Their templates."""
+    found, rows = store.references(collection, face_ids)
+    return {face.face_id: row for face, row in zip(found, rows, strict=True)}
+
+
 def sqlite_store(folder, *, clock=None, ids=None, **more):
     """A store as a server has it, with little in reserve."""
     return SQLiteStore(

@@ -12,7 +12,7 @@ class ExactArena:
         self.spaces = {}
         self.sequences = {}
 
-    def open(self, space, dimension, centre, templates=None):
+    def open(self, space, dimension, centre, *, keeps_templates=True):
         assert space not in self.spaces
         self.spaces[space] = {}
         self.sequences[space] = 0
@@ -35,7 +35,7 @@ class ExactArena:
     def sequence(self, space):
         return self.sequences[space]
 
-    def search(self, space, probe, *, count_max, score_min, exclude=None):
+    def search(self, space, probe, *, count_max, score_min, exclude=None, outside=None):
         scored = [
             (float(np.dot(template, probe)), i)
             for i, template in self.spaces[space].items()

@@ -5,6 +5,7 @@ import contextlib
 from enrolments import postgres_store, template
 from recollect.gallery.arena import Arena
 from recollect.gallery.gallery import Galleries
+from recollect.gallery.rows import no_collection
 
 
 class Node:
@@ -21,9 +22,12 @@ class Node:
         self.store.subscribe(self.seen.append)
 
     def found(self, collection, number, *, kind="faces"):
-        """The ids that a search for a numbered face finds."""
+        """The ids that a call that searches for a numbered face finds."""
+        read = self.store.collection(collection.account, collection.collection_id)
+        if read is None:
+            raise no_collection(collection)
         best = self.galleries.search(
-            collection, template(number), count_max=9, score_min=0.999, kind=kind
+            read, template(number), count_max=9, score_min=0.999, kind=kind
         )
         return [candidate.id for candidate in best]
 

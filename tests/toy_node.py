@@ -46,8 +46,8 @@ def stale():
     """Follow nobody."""
     Feed._listen_until_closed = lambda feed: None
     level = Galleries._level
-    Galleries._level = lambda galleries, collection, wanted, deadline: (
-        galleries._open.get(collection.key) or level(galleries, collection, wanted, deadline)
+    Galleries._level = lambda galleries, collection, deadline: (
+        galleries._open.get(collection.key) or level(galleries, collection, deadline)
     )
 
 

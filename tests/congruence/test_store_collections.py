@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrolments import ACCOUNT, collection, enrolment, face_id
+from enrolments import ACCOUNT, collection, enrolment, face_id, faces_of, templates_of
 from recollect.errors import (
     ResourceAlreadyExistsException,
     ResourceNotFoundException,
@@ -94,10 +94,10 @@ def test_a_deleted_collection_is_gone_with_everything_in_it(store):
         lambda: store.counts(staff),
         lambda: store.sequence(staff),
         lambda: store.add_faces(staff, [enrolment(2)]),
-        lambda: store.faces(staff, [face_id(1)]),
+        lambda: faces_of(store, staff, [face_id(1)]),
         lambda: store.list_faces(staff, after="", limit=1),
         lambda: store.delete_faces(staff, [face_id(1)]),
-        lambda: store.face_templates(staff, [face_id(1)]),
+        lambda: templates_of(store, staff, [face_id(1)]),
         lambda: store.create_user(staff, "ben", None),
         lambda: store.delete_user(staff, "anna", None),
         lambda: store.user(staff, "anna"),
@@ -125,7 +125,7 @@ def test_a_new_collection_of_an_old_name_is_another_collection(store):
 
     assert new.key != old.key
     assert store.counts(new) == (0, 0)
-    assert store.faces(new, [face_id(1)]) == {}
+    assert faces_of(store, new, [face_id(1)]) == {}
     with pytest.raises(ResourceNotFoundException):
         store.counts(old)
     assert store.add_faces(new, [enrolment(1)]) == [enrolment(1).face]
@@ -136,8 +136,8 @@ def test_collections_do_not_see_each_other(store):
     store.add_faces(ours, [enrolment(1)])
     store.create_user(ours, "anna", None)
 
-    assert store.faces(theirs, [face_id(1)]) == {}
-    assert store.face_templates(theirs, [face_id(1)]) == {}
+    assert faces_of(store, theirs, [face_id(1)]) == {}
+    assert templates_of(store, theirs, [face_id(1)]) == {}
     assert store.delete_faces(theirs, [face_id(1)]).not_found == (face_id(1),)
     assert store.user(theirs, "anna") is None
     assert store.counts(theirs) == (0, 0)

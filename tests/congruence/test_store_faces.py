@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from enrolments import collection, enrolment, face_id, template
+from enrolments import collection, enrolment, face_id, faces_of, template, templates_of
 from recollect.errors import ResourceNotFoundException
 
 NOBODY = "ffffffff-ffff-4fff-bfff-ffffffffffff"
@@ -16,12 +16,59 @@ def test_an_enrolled_face_comes_back_as_it_was_given(store):
     given = enrolment(1, box=(-0.01, 0.2, 1.05, 1 / 3))
 
     assert store.add_faces(staff, [given]) == [given.face]
-    assert store.faces(staff, [NOBODY, face_id(1)]) == {face_id(1): given.face}
+    assert faces_of(store, staff, [NOBODY, face_id(1)]) == {face_id(1): given.face}
     assert store.counts(staff) == (1, 0)
-    found = store.face_templates(staff, [face_id(1), NOBODY])
+    found = templates_of(store, staff, [face_id(1), NOBODY])
     assert list(found) == [face_id(1)]
     assert found[face_id(1)].dtype == np.float32
     assert np.array_equal(found[face_id(1)], given.template)
+
+
+def test_references_come_in_the_order_asked_for_each_beside_its_template(store):
+    staff = collection(store)
+    store.add_faces(staff, [enrolment(n) for n in range(5)])
+    store.create_user(staff, "anna", None)
+    store.associate_faces(staff, "anna", [face_id(3)], faces_max=9, once=None)
+
+    asked = [face_id(3), NOBODY, face_id(0), face_id(4)]
+    found, rows = store.references(staff, asked)
+
+    assert [face.face_id for face in found] == [face_id(3), face_id(0), face_id(4)]
+    assert [face.user_id for face in found] == ["anna", None, None]
+    assert rows.dtype == np.float32
+    assert np.array_equal(rows, [template(3), template(0), template(4)])
+    assert store.references(staff, [])[0] == store.references(staff, [NOBODY])[0] == []
+    assert store.references(staff, [NOBODY])[1].shape == (0, 8)
+
+
+def test_a_collection_is_read_with_one_of_its_faces(store):
+    staff, others = collection(store), collection(store, "others")
+    store.add_faces(staff, [enrolment(1)])
+
+    def read(name, face):
+        found, probe = store.collection_with_face(staff.account, name, face)
+        assert found == store.collection(staff.account, name)
+        assert found.sequence == store.sequence(found)
+        return probe
+
+    assert np.array_equal(read("staff", face_id(1)), template(1))
+    for name, face in (("staff", face_id(2)), ("staff", "odd"), (others.collection_id, face_id(1))):
+        assert read(name, face) is None
+    assert store.collection_with_face(staff.account, "nowhere", face_id(1)) is None
+    store.delete_faces(staff, [face_id(1)])
+    assert read("staff", face_id(1)) is None
+
+
+def test_a_collection_is_read_with_the_number_of_its_last_change(store):
+    made = collection(store)
+    for number in range(3):
+        read = [
+            store.collection(made.account, "staff"),
+            *store.collections(made.account, after="", limit=9),
+            *store.every_collection(),
+        ]
+        assert [each.sequence for each in read] == [number] * 3
+        store.add_faces(made, [enrolment(number)])
 
 
 def test_a_face_without_external_id_stays_without(store):
@@ -30,7 +77,7 @@ def test_a_face_without_external_id_stays_without(store):
 
     store.add_faces(staff, [dataclasses.replace(enrolment(1), face=face)])
 
-    assert store.faces(staff, [face_id(1)]) == {face_id(1): face}
+    assert faces_of(store, staff, [face_id(1)]) == {face_id(1): face}
 
 
 def test_the_same_face_of_the_same_picture_is_enrolled_once(store):
@@ -123,8 +170,8 @@ def test_deleted_faces_are_gone_and_others_named(store):
     assert answer.not_found == (NOBODY,)
     assert answer.owned_by == {face_id(2): "anna"}
     assert store.counts(staff) == (2, 1)
-    assert set(store.faces(staff, [face_id(n) for n in range(4)])) == {face_id(2), face_id(3)}
-    assert store.face_templates(staff, [face_id(1)]) == {}
+    assert set(faces_of(store, staff, [face_id(n) for n in range(4)])) == {face_id(2), face_id(3)}
+    assert templates_of(store, staff, [face_id(1)]) == {}
 
 
 def test_a_deleted_face_can_be_enrolled_again(store):
@@ -141,7 +188,7 @@ def test_an_id_that_is_none_is_unknown(store):
     store.add_faces(staff, [enrolment(1)])
     odd = ["", "nobody", face_id(1).upper(), face_id(1).replace("-", "")]
 
-    assert store.faces(staff, odd) == {}
+    assert faces_of(store, staff, odd) == {}
     assert store.delete_faces(staff, odd).not_found == tuple(odd)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from enrolments import collection, enrolment, face_id, template
+from enrolments import collection, enrolment, face_id, faces_of, template
 from recollect.errors import (
     ConflictException,
     IdempotentParameterMismatchException,
@@ -87,7 +87,7 @@ def test_association_says_what_became_of_each_face(store, staff):
     )
     assert refused == {}
     assert store.user(staff, "anna").face_count == 3
-    assert store.faces(staff, [face_id(1)])[face_id(1)].user_id == "anna"
+    assert faces_of(store, staff, [face_id(1)])[face_id(1)].user_id == "anna"
 
 
 def test_a_users_template_is_the_weighted_mean_of_its_faces(store, staff):
@@ -193,7 +193,7 @@ def test_a_deleted_users_faces_stay_and_belong_to_nobody(store, staff):
 
     assert store.user(staff, "anna") is None
     assert store.counts(staff) == (5, 1)
-    assert store.faces(staff, [face_id(0)])[face_id(0)].user_id is None
+    assert faces_of(store, staff, [face_id(0)])[face_id(0)].user_id is None
     assert associate(store, staff, "ben", 0)[0].done == (face_id(0),)
     for use in (
         lambda: store.delete_user(staff, "anna", None),

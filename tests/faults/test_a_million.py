@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from enrolments import ACCOUNT, MASTER_KEY, Clock, Ids, sqlite_store
+from enrolments import ACCOUNT, MASTER_KEY, Clock, Ids, sqlite_store, templates_of
 from nursery import Nursery
 from recollect.gallery.arena import Arena
 from recollect.gallery.backup import backup, restore
@@ -53,7 +53,7 @@ def test_so_many_faces_are_soon_there_again(tmp_path, figure, faces, reopen_s_ma
         galleries = Galleries(store, Arena(), lambda _: None)
         _, loaded_s = timed(galleries.load)
         face = store.list_faces(staff, after="", limit=1)[0].face_id
-        probe = store.face_templates(staff, [face])[face]
+        probe = templates_of(store, staff, [face])[face]
         best = galleries.search(staff, probe, count_max=1, score_min=0.99)
         assert [candidate.id for candidate in best] == [face]
         copy, copied_s = timed(lambda: backup(store, tmp_path / "backup", clock=Clock()))

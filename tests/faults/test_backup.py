@@ -8,7 +8,17 @@ import time
 import numpy as np
 import pytest
 
-from enrolments import ACCOUNT, MASTER_KEY, Clock, Ids, collection, enrolment, face_id, sqlite_store
+from enrolments import (
+    ACCOUNT,
+    MASTER_KEY,
+    Clock,
+    Ids,
+    collection,
+    enrolment,
+    face_id,
+    sqlite_store,
+    templates_of,
+)
 from recollect.gallery.backup import backup, copies, prune, restore
 from recollect.gallery.sqlite import SQLiteStore
 from recollect.gallery.store import StoreUnusable
@@ -40,7 +50,7 @@ def test_a_restored_copy_is_the_store_of_its_moment(store, tmp_path):
     store.create_user(staff, "anna", None)
     store.associate_faces(staff, "anna", [face_id(1), face_id(2)], faces_max=9, once=None)
     store.record(b"{}")
-    templates = store.face_templates(staff, [face_id(n) for n in range(20)])
+    templates = templates_of(store, staff, [face_id(n) for n in range(20)])
     progress = []
 
     copy = backup(
@@ -53,7 +63,7 @@ def test_a_restored_copy_is_the_store_of_its_moment(store, tmp_path):
     assert progress[-1][0] == progress[-1][1] > 0
     with contextlib.closing(sqlite_store(tmp_path / "restored")) as again:
         assert again.every_collection() == [staff]
-        found = again.face_templates(staff, [face_id(n) for n in range(51)])
+        found = templates_of(again, staff, [face_id(n) for n in range(51)])
         assert found.keys() == templates.keys()
         assert all(np.array_equal(found[i], templates[i]) for i in templates)
         assert again.user(staff, "anna").face_count == 2

@@ -7,7 +7,7 @@ import shutil
 import apsw
 import pytest
 
-from enrolments import ACCOUNT, collection, enrolment, face_id, sqlite_store, template
+from enrolments import ACCOUNT, collection, enrolment, face_id, sqlite_store, template, templates_of
 from exact_arena import ExactArena
 from recollect.errors import InternalServerError
 from recollect.gallery.crypt import Damaged
@@ -172,4 +172,4 @@ def test_a_template_that_was_moved_is_refused(whole, tmp_path):
         with pytest.raises(Damaged, match=face_id(4).replace("-", "")):
             list(store.scan(staff)[1])
         with pytest.raises(Damaged):
-            store.face_templates(staff, [face_id(4)])
+            templates_of(store, staff, [face_id(4)])

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from enrolments import collection, enrolment, face_id, sqlite_store, template
+from enrolments import collection, enrolment, face_id, faces_of, sqlite_store, template
 from exact_arena import ExactArena
 from failing_disk import FailingDisk
 from recollect.errors import InternalServerError
@@ -99,7 +99,9 @@ def test_deleting_works_on_a_full_disk_and_adding_comes_back(
 
     with contextlib.closing(sqlite_store(folder, **reserve)) as store:
         assert store.counts(staff) == (len(there), 0)
-        assert set(store.faces(staff, [face_id(n) for n in there])) == {face_id(n) for n in there}
+        assert set(faces_of(store, staff, [face_id(n) for n in there])) == {
+            face_id(n) for n in there
+        }
         assert audit.verify(store) == []
     figure(
         "disk filled to the last byte",
@@ -133,7 +135,7 @@ def test_one_write_that_does_not_fit_fails_alone(tmp_path, monkeypatch):
             assert str(refused.value) == commit.FULL
         with pytest.raises(InternalServerError):
             collection(store, "visitors")
-        assert set(store.faces(staff, [face_id(1), face_id(2)])) == {face_id(1)}
+        assert set(faces_of(store, staff, [face_id(1), face_id(2)])) == {face_id(1)}
 
         DISK.full = False
         store.add_faces(staff, [enrolment(2)])

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from enrolments import collection, enrolment, face_id, template
+from enrolments import collection, enrolment, face_id, template, templates_of
 from recollect import truth
 from recollect.gallery import audit
 from recollect.gallery.store import StoreUnusable
@@ -49,7 +49,7 @@ def assert_whole(settings):
     """The store opens with the key that the settings give, and all of it can be read."""
     with contextlib.closing(truth.open_store(settings)) as store:
         (staff,) = store.every_collection()
-        read = store.face_templates(staff, [face_id(1)])[face_id(1)]
+        read = templates_of(store, staff, [face_id(1)])[face_id(1)]
         assert (read == template(1)).all()
         assert audit.verify(store) == []
 

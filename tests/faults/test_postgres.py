@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 import postgres_server
-from enrolments import collection, enrolment, face_id, postgres_store
+from enrolments import collection, enrolment, face_id, faces_of, postgres_store, templates_of
 from nodes import nodes
 from recollect.errors import AnswerError, InternalServerError, ThrottlingException
 from recollect.gallery import audit
@@ -31,8 +31,8 @@ def pair(url):
 
 def cut_idle(node):
     """Break every connection that waits for use, as a restart of the server does."""
-    for connection in node.store._database._idle:
-        cut(connection)
+    for sql in node.store._database._idle:
+        cut(sql.connection)
 
 
 def test_a_broken_connection_is_not_noticed_by_readers_and_writers(pair):
@@ -60,7 +60,7 @@ class BreakingAt:
 
     def breaking(self, statement):
         def then(sql, *given, **more):
-            if sql.connection in self.watched:
+            if sql in self.watched:
                 if self.left == 0:
                     cut(sql.connection)
                 self.left -= 1
@@ -77,7 +77,7 @@ def test_a_write_that_breaks_at_any_statement_happens_once_or_not_at_all(url, mo
         staff = collection(here.store)
         for n in itertools.count():
             # Warm, so that the statements counted are those of the write alone.
-            here.store.face_templates(staff, [face_id(0)])
+            templates_of(here.store, staff, [face_id(0)])
             told = None
             with monkeypatch.context() as patched:
                 breaking = BreakingAt(patched, here, n)
@@ -87,7 +87,7 @@ def test_a_write_that_breaks_at_any_statement_happens_once_or_not_at_all(url, mo
                     told = str(error)
 
             assert told in (None, UNKNOWN)
-            stored = here.store.faces(staff, [face_id(n)])
+            stored = faces_of(here.store, staff, [face_id(n)])
             assert len(stored) == 1 or told == UNKNOWN
             for node in (here, there):
                 assert node.found(staff, n) == list(stored)
@@ -177,8 +177,8 @@ def test_a_write_that_waits_too_long_for_others_is_told_to_slow_down(pair, url):
     with psycopg.connect(url) as other:
         other.execute("SELECT 1 FROM tally FOR UPDATE")
         here.store._database.write(lambda sql: None)
-        for connection in here.store._database._idle:
-            connection.execute("SET lock_timeout = '100ms'")
+        for sql in here.store._database._idle:
+            sql.connection.execute("SET lock_timeout = '100ms'")
         with pytest.raises(ThrottlingException):
             here.store.add_faces(staff, [enrolment(1)])
         # Readers and other collections do not wait.

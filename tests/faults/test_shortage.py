@@ -17,6 +17,7 @@ from enrolments import (
     collection,
     enrolment,
     face_id,
+    faces_of,
     sqlite_store,
     template,
 )
@@ -74,15 +75,15 @@ def test_without_another_file_readers_are_told_and_writers_go_on(store):
             lent.enter_context(store._database.reading())
         with few_files(0):
             with pytest.raises(InternalServerError) as told:
-                store.faces(staff, [face_id(1)])
+                faces_of(store, staff, [face_id(1)])
             assert str(told.value) == SHORT
             store.record(b"{}")
         with few_files(1), pytest.raises(InternalServerError):
-            store.faces(staff, [face_id(1)])
-        assert set(store.faces(staff, [face_id(1)])) == {face_id(1)}
+            faces_of(store, staff, [face_id(1)])
+        assert set(faces_of(store, staff, [face_id(1)])) == {face_id(1)}
     # With a connection at hand, none is needed.
     with few_files(0):
-        assert set(store.faces(staff, [face_id(1)])) == {face_id(1)}
+        assert set(faces_of(store, staff, [face_id(1)])) == {face_id(1)}
         store.add_faces(staff, [enrolment(2)])
 
 
@@ -203,7 +204,7 @@ def test_a_disk_that_stalls_holds_up_writers_only(tmp_path, monkeypatch):
 
         (best,) = galleries.search(staff, template(1), count_max=9, score_min=0.999)
         assert best.id == face_id(1)
-        assert set(store.faces(staff, [face_id(1), face_id(2)])) == {face_id(1)}
+        assert set(faces_of(store, staff, [face_id(1), face_id(2)])) == {face_id(1)}
         monkeypatch.setattr(commit, "WAIT_S_MAX", 0.05)
         with pytest.raises(ThrottlingException):
             store.add_faces(staff, [enrolment(3)])
@@ -211,4 +212,4 @@ def test_a_disk_that_stalls_holds_up_writers_only(tmp_path, monkeypatch):
         DISK.go.set()
         writer.join()
         assert store.counts(staff) == (2, 0)
-        assert set(store.faces(staff, [face_id(2), face_id(3)])) == {face_id(2)}
+        assert set(faces_of(store, staff, [face_id(2), face_id(3)])) == {face_id(2)}

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from enrolments import ACCOUNT, enrolment, face_id, image_id, template
+from enrolments import ACCOUNT, enrolment, face_id, faces_of, image_id, template
 from recollect import truth
 from recollect.cli.client import from_data
 from recollect.gallery.backup import backup, restore
@@ -187,7 +187,7 @@ def test_four_hundred_deleted_people_are_gone_from_the_disk_and_stay_gone(tmp_pa
     restored = restore(oldest, folder, key, clock=time.time, ids=lambda: "")
     shutil.copy(settings.data / "master.key", folder / "master.key")
     with contextlib.closing(truth.open_store(Settings(data=folder))) as store:
-        back = store.faces(store.collection(ACCOUNT, "staff"), gone)
+        back = faces_of(store, store.collection(ACCOUNT, "staff"), gone)
         raised = present(blobs, store) & {raw(i) for i in gone}
     print(f"restored from the copy before: {restored.faces} people, {len(back)} of the deleted")
     assert (restored.faces, back, raised) == (COUNT - ERASED, {}, set())

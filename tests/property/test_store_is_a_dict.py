@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dict_store import DictStore
-from enrolments import Clock, Ids, enrolment, face_id, sqlite_store
+from enrolments import Clock, Ids, enrolment, face_id, faces_of, sqlite_store
 from recollect.errors import AnswerError
 from recollect.gallery.store import Once
 
@@ -85,7 +85,7 @@ class StoreIsADict(RuleBasedStateMachine):
         ]
 
         def act(store, c):
-            known = set(store.faces(c, [face_id(n) for n in chosen]))
+            known = set(faces_of(store, c, [face_id(n) for n in chosen]))
             return store.add_faces(c, [f for f in faces if f.face.face_id not in known])
 
         self.on(account, name, act)
@@ -181,6 +181,7 @@ def everything(store, c):
         store.counts(c),
         sequence,
         store.sequence(c),
+        c.sequence,
         faces,
         users,
         store.tags(c),

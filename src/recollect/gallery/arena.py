@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +24,7 @@ from recollect.gallery.scan import Scanner, best
 from recollect.gallery.store import Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
     from pathlib import Path
 
     from recollect.gallery.kernel import Kernel
@@ -58,7 +57,6 @@ class Arena:
         assert threads >= 1
         self._kernel = choose(kernel) if isinstance(kernel, str) else kernel
         self._scanner = Scanner(self._kernel, threads)
-        self._outside: dict[Space, Outside] = {}
         self._shelves: dict[Layout, Shelf] = {}
         self._centres: dict[tuple[int, bytes | None], Centre] = {}
         self._spaces: dict[Space, Region] = {}
@@ -79,7 +77,8 @@ class Arena:
         space: Space,
         dimension: int,
         centre: Template | None,
-        templates: Outside | None = None,
+        *,
+        keeps_templates: bool = True,
     ) -> None:
         """Make a space, which must not exist.
 
@@ -87,11 +86,11 @@ class Arena:
             space: its name.
             dimension: of its templates.
             centre: what its codes are relative to for as long as it lives.
-            templates: reads templates from the truth. Where given, the arena keeps codes only,
-                which at 128 dimensions are 160 bytes a face in place of 672 (`Layout.row_bytes`),
-                and asks for the templates of the few rows that a search has to score.
+            keeps_templates: or codes only, which at 128 dimensions are 160 bytes a face in place of
+                672 (`Layout.row_bytes`); a search then reads the templates of the few rows that it
+                has to score.
         """
-        layout = self._layout(dimension, keeps_templates=templates is None)
+        layout = self._layout(dimension, keeps_templates=keeps_templates)
         with self._lock:
             assert space not in self._spaces, f"{space} is open already"
             shelf = self._shelves.get(layout)
@@ -102,8 +101,6 @@ class Arena:
             shared = self._centres.get((dimension, vector))
             if shared is None:
                 shared = self._centres[dimension, vector] = Centre.of(centre, dimension)
-            if templates is not None:
-                self._outside[space] = templates
             self._spaces[space] = Region(shelf, self._kernel, shared)
 
     def need_bytes(self, dimension: int, rows: int, *, keeps_templates: bool) -> int:
@@ -145,6 +142,7 @@ class Arena:
         count_max: int,
         score_min: float,
         exclude: str | None = None,
+        outside: Outside | None = None,
     ) -> list[Candidate]:
         """Find the references that reach a score, exactly.
 
@@ -156,6 +154,8 @@ class Arena:
             count_max: most candidates returned, at least 1.
             score_min: lowest score returned, compared after the score's rounding to float32.
             exclude: an id that is never returned.
+            outside: reads templates from the truth, where the space does not keep them; called
+                once at most, with every id that can be an answer.
 
         Returns:
             Candidates by falling score; equal scores by rising id. Scores are `exact.scores`, to
@@ -165,8 +165,8 @@ class Arena:
             KeyError: the space is not open (dropped meanwhile, perhaps).
         """
         assert count_max >= 1
-        region, outside = self._spaces[space], self._outside.get(space)
-        dimension = region.shelf.layout.dimension
+        region = self._spaces[space]
+        dimension, kept = region.shelf.layout.dimension, region.shelf.layout.keeps_templates
         assert probe.shape == (dimension,), "probe comes from another model"
         assert abs(float(np.linalg.norm(probe)) - 1.0) < 1e-3, "probe is not unit length"
         query = self._kernel.query(probe, region.centre)
@@ -176,9 +176,10 @@ class Arena:
             if not len(rows):
                 return []
             ids = self._kernel.ids(view, rows)
-            if outside is None:
+            if kept:
                 scores = self._kernel.scores(view, rows, query)
-        if outside is not None:
+        if not kept:
+            assert outside is not None, "the space keeps no templates"
             scores = exact.scores(outside(unpacked_all([ids.tobytes()])), query.probe)
         shut_out = None if exclude is None else packed_all([exclude]).tobytes()
         ids, scores = best(ids, scores, count_max, score_min, shut_out)
@@ -189,7 +190,6 @@ class Arena:
         """Forget a space and overwrite its rows; searches in progress finish first."""
         with self._lock:
             region = self._spaces.pop(space)
-            self._outside.pop(space, None)
         region.drop()
 
     def save(self, path: Path, key: bytes) -> None:
@@ -216,7 +216,7 @@ class Arena:
         path: Path,
         key: bytes,
         expected: Mapping[Space, int],
-        outside: Mapping[Space, Outside] = MappingProxyType({}),
+        codes_only: Container[Space] = (),
     ) -> set[Space]:
         """Open the spaces of a saved file that stand where the truth stands, and remove the file.
 
@@ -224,7 +224,7 @@ class Arena:
             path: the file.
             key: that it was saved with.
             expected: the change sequence of each space that there is.
-            outside: what reads templates from the truth, for the spaces that are to hold codes.
+            codes_only: the spaces that are to keep no templates.
 
         Returns:
             The spaces that are open now, complete; the others have to be read from the truth.
@@ -241,12 +241,11 @@ class Arena:
             try:
                 for record, centre in reader.records():
                     space = record.key, record.kind
+                    keeps = space not in codes_only
                     wanted = expected.get(space) == record.sequence
-                    wanted &= record.layout == self._layout(
-                        record.dimension, keeps_templates=space not in outside
-                    )
+                    wanted &= record.layout == self._layout(record.dimension, keeps_templates=keeps)
                     if wanted:
-                        self.open(space, record.dimension, centre, outside.get(space))
+                        self.open(space, record.dimension, centre, keeps_templates=keeps)
                         opened.add(space)
                     for columns in reader.blocks(record):
                         if wanted:

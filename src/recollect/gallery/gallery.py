@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from recollect.gallery.arena import Arena, Outside, Space
+    from recollect.gallery.arena import Arena, Space
     from recollect.gallery.store import (
         Candidate,
         Change,
         Collection,
+        Face,
         Store,
         Template,
         Templates,
@@ -145,14 +146,14 @@ class Galleries:
         The file is used up. Whatever is wrong with it costs time only: `load` reads the truth.
         """
         collections = [] if self._first is not None else self._store.every_collection()
-        expected: dict[Space, int] = {}
-        outside: dict[Space, Outside] = {}
-        for collection in collections:
-            sequence = self._store.sequence(collection)
-            expected |= {(collection.key, kind): sequence for kind in KINDS}
-            outside |= self._outside(collection)
+        expected: dict[Space, int] = {
+            (collection.key, kind): collection.sequence
+            for collection in collections
+            for kind in KINDS
+        }
+        codes_only = {space for space in expected if space[1] == "faces"}
         try:
-            opened = self._arena.restore(path, key, expected, outside)
+            opened = self._arena.restore(path, key, expected, codes_only)
         except FileNotFoundError:
             return
         except (Damaged, OSError) as error:
@@ -193,10 +194,13 @@ class Galleries:
     ) -> list[Candidate]:
         """Find a collection's faces or users that reach a score.
 
-        Everything acknowledged before the call is seen, nothing whose deletion was; on any node.
+        Everything acknowledged before `collection` was read is seen, nothing whose deletion was; on
+        any node. What a call promises its caller follows where the call itself has read it: an
+        answer that the caller had before the call was a commit before that reading, whose number
+        is then in `collection.sequence` or below it, and the index is at least as far.
 
         Args:
-            collection: where.
+            collection: where, as it was read for this call.
             probe: float32, shape (dimension,), unit length.
             count_max: most candidates returned.
             score_min: lowest score returned, -1..1.
@@ -211,9 +215,51 @@ class Galleries:
             InternalServerError: the index does not reach the truth in time, or cannot at all.
             ThrottlingException: searches of other collections take all memory.
         """
+        return self._search(collection, probe, kind, count_max, score_min, exclude, {})
+
+    def search_faces(
+        self,
+        collection: Collection,
+        probe: Template,
+        *,
+        count_max: int,
+        score_min: float,
+        exclude: str | None = None,
+    ) -> list[tuple[Face, float]]:
+        """As `search`: faces as callers see them, with their scores.
+
+        They are read with the templates that they are scored by, in one moment. One that was
+        deleted since the search began is not among them.
+        """
+        faces: dict[str, Face] = {}
+        found = self._search(collection, probe, "faces", count_max, score_min, exclude, faces)
+        return [(faces[candidate.id], candidate.score) for candidate in found]
+
+    def _search(
+        self,
+        collection: Collection,
+        probe: Template,
+        kind: Kind,
+        count_max: int,
+        score_min: float,
+        exclude: str | None,
+        faces: dict[str, Face],
+    ) -> list[Candidate]:
+        """Search, and put the faces that were read on the way into `faces`."""
+
+        def outside(face_ids: Sequence[str]) -> Templates:
+            found, templates = self._store.references(collection, face_ids)
+            faces.update((face.face_id, face) for face in found)
+            if len(found) == len(face_ids):
+                return templates
+            whole = np.full((len(face_ids), collection.dimension), np.nan, np.float32)
+            places = {face_id: place for place, face_id in enumerate(face_ids)}
+            whole[[places[face.face_id] for face in found]] = templates
+            return whole
+
         deadline = time.monotonic() + self._wait_s_max
         while True:
-            index = self._level(collection, self._store.sequence(collection), deadline)
+            index = self._level(collection, deadline)
             try:
                 found = self._arena.search(
                     (collection.key, kind),
@@ -221,6 +267,7 @@ class Galleries:
                     count_max=count_max,
                     score_min=score_min,
                     exclude=exclude,
+                    outside=outside,
                 )
             except KeyError:
                 if self._open.get(collection.key) is index:
@@ -233,12 +280,13 @@ class Galleries:
                 with self._recency:
                     index.searches -= 1
 
-    def _level(self, collection: Collection, wanted: int, deadline: float) -> _Index:
-        """Wait until a collection's index has reached a change, which may mean to read it.
+    def _level(self, collection: Collection, deadline: float) -> _Index:
+        """Wait until the index has reached what a collection was read at, which may mean to read it
+        all.
 
         It is not put away before its `searches` are counted down again.
         """
-        key = collection.key
+        key, wanted = collection.key, collection.sequence
         # Without the lock: the common case, and a search must not queue behind a change.
         index = self._held(key, wanted)
         if index is not None:
@@ -325,10 +373,10 @@ class Galleries:
         if key in self._restored:
             self._restored.remove(key)
             return _Index(collection, self._arena.sequence((key, "faces")))
-        outside = self._outside(collection)
         for kind in KINDS:
-            space = key, kind
-            self._arena.open(space, collection.dimension, centre, outside.get(space))
+            # Templates of faces never change, and are read beside the rest of an answer's rows.
+            keeps = kind != "faces"
+            self._arena.open((key, kind), collection.dimension, centre, keeps_templates=keeps)
         sequence, blocks = self._store.scan(collection)
         for ids, templates in blocks:
             self._arena.load((key, "faces"), ids, templates)
@@ -339,18 +387,6 @@ class Galleries:
         for kind in KINDS:
             self._arena.publish((key, kind), sequence, (), ())
         return _Index(collection, sequence)
-
-    def _outside(self, collection: Collection) -> dict[Space, Outside]:
-        """How the arena gets at templates that it does not hold: those of faces, which never
-        change and are read beside the rest of an answer's rows anyway. Those of users it holds.
-        """
-
-        def templates(face_ids: Sequence[str]) -> Templates:
-            found = self._store.face_templates(collection, face_ids)
-            gone = np.full(collection.dimension, np.nan, np.float32)
-            return np.stack([found.get(face_id, gone) for face_id in face_ids])
-
-        return {(collection.key, "faces"): templates}
 
     def _need(self, collection: Collection) -> int:
         """Memory that a collection will take."""

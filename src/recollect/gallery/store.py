@@ -41,6 +41,9 @@ class Collection:
     dimension: int
     created_at: float
     """Epoch seconds, to the millisecond."""
+    sequence: int = field(default=0, compare=False)
+    """Sequence of its last change when this was read. A search of the collection sees at least
+    that, so a call reads its collection itself and keeps it for no other call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +185,12 @@ class Store(Log, Protocol):
         """Find a collection by its name, which is case-sensitive."""
         ...
 
+    def collection_with_face(
+        self, account: str, collection_id: str, face_id: str
+    ) -> tuple[Collection, Template | None] | None:
+        """As `collection`, with the template of a face that it may have, of the same moment."""
+        ...
+
     def collections(self, account: str, *, after: str, limit: int) -> list[Collection]:
         """List an account's collections with ids above `after`, ascending."""
         ...
@@ -211,8 +220,13 @@ class Store(Log, Protocol):
         """
         ...
 
-    def faces(self, collection: Collection, face_ids: Sequence[str]) -> dict[str, Face]:
-        """Look faces up by id; unknown ids are absent."""
+    def references(
+        self, collection: Collection, face_ids: Sequence[str]
+    ) -> tuple[list[Face], Templates]:
+        """Look faces up by distinct ids, with their templates, unsealed, in a row for each.
+
+        All of one moment, in the order asked for; unknown ids are left out.
+        """
         ...
 
     def list_faces(
@@ -236,12 +250,6 @@ class Store(Log, Protocol):
 
     def faces_older_than(self, collection: Collection, age_s: float, *, limit: int) -> list[str]:
         """FaceIds of at most `limit` faces that were enrolled longer ago than an age."""
-        ...
-
-    def face_templates(
-        self, collection: Collection, face_ids: Sequence[str]
-    ) -> dict[str, Template]:
-        """Templates of faces, unsealed; unknown ids are absent."""
         ...
 
     # Users ---------------------------------------------------------------------------------

@@ -91,12 +91,9 @@ class Ours:
         self, gallery: Synthetic, kernel: str, *, codes_only: bool, oracle: Oracle
     ) -> None:
         self.kernel: Kernel = choose(kernel)
-
-        def templates(ids: Sequence[str]) -> Templates:
-            return gallery.templates(np.array(numbers(ids), np.int64))
-
+        self._gallery = gallery
         self.arena = Arena(kernel=self.kernel)
-        self.arena.open(SPACE, gallery.dimension, gallery.centre, templates if codes_only else None)
+        self.arena.open(SPACE, gallery.dimension, gallery.centre, keeps_templates=not codes_only)
         self.name = f"recollect {self.arena.kernel}{', codes only' if codes_only else ''}"
         before, seconds = _resident_bytes(), 0.0
         for rows, block in gallery.blocks():
@@ -111,7 +108,12 @@ class Ours:
 
     def search(self, probe: Template, score_min: float) -> list[Candidate]:
         """What reaches a score."""
-        return self.arena.search(SPACE, probe, count_max=COUNT_MAX, score_min=score_min)
+        return self.arena.search(
+            SPACE, probe, count_max=COUNT_MAX, score_min=score_min, outside=self._templates
+        )
+
+    def _templates(self, ids: Sequence[str]) -> Templates:
+        return self._gallery.templates(np.array(numbers(ids), np.int64))
 
 
 class Limit:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         SearchUsersRequestTypeDef,
     )
 
-    from recollect.gallery.gallery import Kind
     from recollect.gallery.store import Collection, Template
     from recollect.operations.service import Service
     from recollect.operations.shapes import Answer
@@ -42,12 +41,12 @@ def search_faces(service: Service, params: SearchFacesRequestTypeDef) -> Answer:
 
     https://docs.aws.amazon.com/rekognition/latest/APIReference/API_SearchFaces.html
     """
-    collection = service.collection(params["CollectionId"])
     face_id = params["FaceId"]
+    collection, probe = service.collection_with_face(params["CollectionId"], face_id)
     matches = _face_matches(
         service,
         collection,
-        _template_of_face(service, collection, face_id),
+        probe,
         params.get("FaceMatchThreshold", THRESHOLD_DEFAULT),
         params.get("MaxFaces", FACES_DEFAULT),
         exclude=face_id,
@@ -141,20 +140,20 @@ def search_users(service: Service, params: SearchUsersRequestTypeDef) -> Answer:
 
     https://docs.aws.amazon.com/rekognition/latest/APIReference/API_SearchUsers.html
     """
-    collection = service.collection(params["CollectionId"])
     face_id, user_id = params.get("FaceId"), params.get("UserId")
-    if (face_id is None) == (user_id is None):
-        raise InvalidParameterException
+    probe: Template | None
     exclude = None
-    if user_id is not None:
+    if face_id is not None and user_id is None:
+        collection, probe = service.collection_with_face(params["CollectionId"], face_id)
+    else:
+        collection = service.collection(params["CollectionId"])
+        if user_id is None or face_id is not None:
+            raise InvalidParameterException
         user = service.store.user(collection, user_id)
         if user is None:
             raise ResourceNotFoundException(f"The user id: {user_id} does not exist")
         probe = service.store.user_template(collection, user_id)
         exclude = user.key
-    else:
-        assert face_id is not None
-        probe = _template_of_face(service, collection, face_id)
 
     answer: Answer = {
         "UserMatches": [],
@@ -214,13 +213,6 @@ def search_users_by_image(service: Service, params: SearchUsersByImageRequestTyp
     return answer
 
 
-def _template_of_face(service: Service, collection: Collection, face_id: str) -> Template:
-    found = service.store.face_templates(collection, [face_id])
-    if face_id not in found:
-        raise InvalidParameterException("faceId was not found in the collection.")
-    return found[face_id]
-
-
 def _face_matches(
     service: Service,
     collection: Collection,
@@ -230,11 +222,16 @@ def _face_matches(
     exclude: str | None = None,
 ) -> list[Answer]:
     """FaceMatches above the threshold, most similar first, equal ones by FaceId."""
-    found = _found(service, collection, "faces", probe, threshold, count_max, exclude)
-    with telemetry.stage("faces"):
-        faces = service.store.faces(collection, [face_id for face_id, _ in found])
-    # A face that was deleted since the search began is gone: it is not shown.
-    return [shapes.face_match(faces[i], similar) for i, similar in found if i in faces]
+    pack = service.pack(collection)
+    with telemetry.stage("search"):
+        found = service.parts.galleries.search_faces(
+            collection,
+            probe,
+            count_max=count_max,
+            score_min=pack.score(threshold),
+            exclude=exclude,
+        )
+    return [shapes.face_match(face, pack.similarity(score)) for face, score in found]
 
 
 def _user_matches(
@@ -246,29 +243,20 @@ def _user_matches(
     exclude: str | None = None,
 ) -> list[Answer]:
     """UserMatches above the threshold, most similar first."""
-    found = _found(service, collection, "users", probe, threshold, count_max, exclude)
-    users = service.store.users(collection, [key for key, _ in found])
-    return [shapes.user_match(users[key], similar) for key, similar in found if key in users]
-
-
-def _found(
-    service: Service,
-    collection: Collection,
-    kind: Kind,
-    probe: Template,
-    threshold: float,
-    count_max: int,
-    exclude: str | None,
-) -> list[tuple[str, float]]:
-    """Id and Similarity of what reaches the threshold, most similar first."""
     pack = service.pack(collection)
     with telemetry.stage("search"):
-        candidates = service.parts.galleries.search(
+        found = service.parts.galleries.search(
             collection,
             probe,
             count_max=count_max,
             score_min=pack.score(threshold),
-            kind=kind,
+            kind="users",
             exclude=exclude,
         )
-    return [(candidate.id, pack.similarity(candidate.score)) for candidate in candidates]
+    users = service.store.users(collection, [key for key, _ in found])
+    # A user that was deleted since the search began is gone: it is not shown.
+    return [
+        shapes.user_match(users[key], pack.similarity(score))
+        for key, score in found
+        if key in users
+    ]

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from mypy_boto3_rekognition.type_defs import ImageTypeDef
 
     from recollect.gallery.gallery import Galleries
-    from recollect.gallery.store import Collection, Store
+    from recollect.gallery.store import Collection, Store, Template
     from recollect.vision.image import Picture
     from recollect.vision.model_pack import ModelPack
 
 IMAGE_IDS = uuid.UUID("5f8c3a52-6f7e-5b0e-9d8c-2f1f6c1f4a10")
 """Namespace of ImageIds: the same picture under the same ExternalImageId has the same one."""
 
+MISSING = "The collection id: {} does not exist"
 FACES_PER_IMAGE_MAX = 100
 QUALITY_FILTER_VERSION_MIN = 3.0
 
@@ -64,14 +65,25 @@ class Service:
         """The truth."""
         return self.parts.store
 
-    def collection(
-        self, collection_id: str, missing: str = "The collection id: {} does not exist"
-    ) -> Collection:
+    def collection(self, collection_id: str, missing: str = MISSING) -> Collection:
         """Find the account's collection, or raise ResourceNotFoundException."""
         found = self.store.collection(self.account, collection_id)
         if found is None:
             raise ResourceNotFoundException(missing.format(collection_id))
         return found
+
+    def collection_with_face(self, collection_id: str, face_id: str) -> tuple[Collection, Template]:
+        """Find the account's collection and the template of one of its faces, in one look.
+
+        Raises ResourceNotFoundException or InvalidParameterException where there is none.
+        """
+        found = self.store.collection_with_face(self.account, collection_id, face_id)
+        if found is None:
+            raise ResourceNotFoundException(MISSING.format(collection_id))
+        collection, template = found
+        if template is None:
+            raise InvalidParameterException("faceId was not found in the collection.")
+        return collection, template
 
     def pack(self, collection: Collection) -> ModelPack:
         """The pack that the collection's templates were made with, and no other."""

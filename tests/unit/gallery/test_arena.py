@@ -20,9 +20,9 @@ def unit(count, dimension, seed=0):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def filled(count, dimension=16, templates=None):
+def filled(count, dimension=16, **more):
     arena = Arena()
-    arena.open(SPACE, dimension, None, templates)
+    arena.open(SPACE, dimension, None, **more)
     arena.load(SPACE, ids(count), unit(count, dimension))
     return arena
 
@@ -199,7 +199,7 @@ def test_an_arena_without_templates_asks_for_the_few_it_has_to_score():
         asked.extend(face_ids)
         return np.stack([everyone[face_id] for face_id in face_ids])
 
-    arena = filled(2000, 64, templates=templates)
+    arena = filled(2000, 64, keeps_templates=False)
     for sequence, first in enumerate(range(0, 1500, 100), 1):
         arena.publish(SPACE, sequence, [], ids(100, first))
     probe = everyone[ids(1, 1700)[0]]
@@ -208,9 +208,10 @@ def test_an_arena_without_templates_asks_for_the_few_it_has_to_score():
     expected = exact.search(
         left, np.stack([everyone[i] for i in left]), probe, count_max=9, score_min=0.3
     )
-    assert arena.search(SPACE, probe, count_max=9, score_min=0.3) == expected
+    outside = {"count_max": 9, "outside": templates}
+    assert arena.search(SPACE, probe, score_min=0.3, **outside) == expected
     assert len(asked) < 20
-    assert arena.search(SPACE, probe, count_max=9, score_min=1.1) == []
+    assert arena.search(SPACE, probe, score_min=1.1, **outside) == []
     assert arena.need_bytes(64, 1, keeps_templates=False) == 64 + 16 + 16
     assert arena.held_bytes(SPACE) < 2 * 2000 * 96
 
@@ -223,9 +224,9 @@ def test_a_face_that_the_truth_has_deleted_meanwhile_is_no_answer():
         rows[[face_id == ids(3)[1] for face_id in face_ids]] = np.nan
         return rows
 
-    arena = filled(3, templates=templates)
+    arena = filled(3, keeps_templates=False)
 
-    answers = found(arena, everyone[1], score_min=-1)
+    answers = found(arena, everyone[1], score_min=-1, outside=templates)
 
     assert sorted(answers) == [ids(3)[0], ids(3)[2]]
 

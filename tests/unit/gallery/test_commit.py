@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from enrolments import collection, enrolment, face_id, sqlite_store
+from enrolments import collection, enrolment, face_id, faces_of, sqlite_store
 from failing_disk import FailingDisk
 from recollect.errors import InternalServerError, ResourceNotFoundException, ThrottlingException
 from recollect.gallery.sqlite import commit
@@ -116,7 +116,7 @@ def test_too_many_waiting_writes_are_refused_at_once(store, monkeypatch):
     refused = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, ThrottlingException)]
     assert len(refused) == 5
     assert store.counts(staff) == (3, 0)
-    assert not store.faces(staff, [face_id(n) for n in refused])
+    assert not faces_of(store, staff, [face_id(n) for n in refused])
 
 
 def test_a_write_that_waited_too_long_has_no_effect(store, monkeypatch):

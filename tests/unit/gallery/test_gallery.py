@@ -90,9 +90,9 @@ def test_the_packs_centre_is_given_to_the_index(store):
     seen = []
 
     class Watching(ExactArena):
-        def open(self, space, dimension, centre, templates=None):
+        def open(self, space, dimension, centre, **more):
             seen.append((space[1], dimension, centre))
-            super().open(space, dimension, centre)
+            super().open(space, dimension, centre, **more)
 
     staff = collection(store)
     galleries = Galleries(store, Watching(), {"toy": "the centre"}.get)
@@ -121,7 +121,8 @@ def test_a_search_waits_for_a_change_that_is_committed(tmp_path):
         assert store.sequence(staff) == 1
 
         answers = []
-        searcher = threading.Thread(target=lambda: answers.append(found(galleries, staff, 1)))
+        read = store.collection(staff.account, "staff")
+        searcher = threading.Thread(target=lambda: answers.append(found(galleries, read, 1)))
         searcher.start()
         time.sleep(0.05)
         assert answers == []
@@ -137,7 +138,7 @@ def test_a_search_does_not_wait_for_ever(store, galleries):
     store.entries[staff.key].sequence = 7
 
     with pytest.raises(InternalServerError, match="behind the truth"):
-        found(galleries, staff, 1)
+        found(galleries, store.collection(staff.account, "staff"), 1)
 
 
 def test_an_index_that_missed_a_change_answers_nothing_any_more(store, galleries):

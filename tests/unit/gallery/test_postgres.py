@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 import postgres_server
-from enrolments import Ids, collection, enrolment, face_id, postgres_store, template
+from enrolments import (
+    Ids,
+    collection,
+    enrolment,
+    face_id,
+    postgres_store,
+    template,
+    templates_of,
+)
 from nodes import nodes
 from recollect.errors import (
     InternalServerError,
@@ -269,7 +277,7 @@ def test_a_template_moved_to_another_place_does_not_open(pair, url):
     )
 
     with pytest.raises(Exception, match="cannot be opened"):
-        here.store.face_templates(staff, [face_id(1)])
+        templates_of(here.store, staff, [face_id(1)])
 
 
 def test_one_token_on_two_nodes_has_one_effect(pair):
@@ -363,6 +371,26 @@ def test_a_record_is_one_journey_where_no_other_node_recorded_since(pair, monkey
     assert here.store.audit_head().sequence == 5
 
 
+def test_a_search_is_two_journeys(pair, monkeypatch):
+    """The collection with how far it is and the face that is looked for, then what may be found."""
+    here, there = pair
+    staff = collection(here.store)
+    here.store.add_faces(staff, [enrolment(number) for number in range(9)])
+    assert there.found(staff, 1) == [face_id(1)]
+    rows, asked = Sql.rows, []
+
+    def counted(sql, query, *values):
+        asked.append(threading.get_ident())
+        return rows(sql, query, *values)
+
+    monkeypatch.setattr(Sql, "rows", counted)
+    read, probe = there.store.collection_with_face(staff.account, "staff", face_id(1))
+    found = there.galleries.search_faces(read, probe, count_max=9, score_min=0.999)
+
+    assert found == [(enrolment(1).face, pytest.approx(1.0))]
+    assert asked.count(threading.get_ident()) == 2
+
+
 def test_no_statement_of_a_call_reads_a_whole_table(url, monkeypatch):
     """Its plan is made once, on whichever connection and however little there was then."""
     store, plans = postgres_store(url), {}
@@ -391,8 +419,8 @@ def test_no_statement_of_a_call_reads_a_whole_table(url, monkeypatch):
         store.list_users(staff, after="", limit=5)
         store.collections(staff.account, after="", limit=5)
         assert store.collection(staff.account, staff.collection_id) == staff
-        store.faces(staff, ids)
-        store.face_templates(staff, ids)
+        assert store.collection_with_face(staff.account, staff.collection_id, ids[0])[0] == staff
+        store.references(staff, ids)
         store.user_template(staff, "anna")
         store.counts(staff)
         store.sequence(staff)
@@ -483,7 +511,7 @@ def test_a_master_key_is_replaced_while_nodes_run_one_after_the_other():
             tokens = here.key_for("paging tokens")
             here.seal_under([old, new])
             with under_new() as there:
-                assert there.face_templates(staff, [face_id(1)])
+                assert templates_of(there, staff, [face_id(1)])
                 assert there.key_for("paging tokens") == tokens
                 postgres_store(url).close()
                 there.seal_under([new])

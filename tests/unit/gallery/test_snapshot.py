@@ -76,9 +76,10 @@ def test_a_space_that_stands_elsewhere_in_the_truth_is_left_out(path):
 
 def test_spaces_of_another_layout_are_left_out(path):
     filled("numpy").save(path, KEY)
-    outside = dict.fromkeys((FACES, OTHER), lambda face_ids: None)
 
-    opened = Arena(kernel="numpy").restore(path, KEY, {FACES: 7, USERS: 7, OTHER: 3}, outside)
+    opened = Arena(kernel="numpy").restore(
+        path, KEY, {FACES: 7, USERS: 7, OTHER: 3}, codes_only={FACES, OTHER}
+    )
 
     assert opened == {USERS}
 

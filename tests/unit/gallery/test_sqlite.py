@@ -18,6 +18,7 @@ from enrolments import (
     enrolment,
     face_id,
     sqlite_store,
+    templates_of,
 )
 from recollect.errors import ResourceAlreadyExistsException
 from recollect.gallery import audit
@@ -109,7 +110,7 @@ def test_another_master_key_takes_the_place_of_the_first(tmp_path):
     with contextlib.closing(
         SQLiteStore(tmp_path, new, clock=Clock(), ids=Ids(), reserve_bytes=0)
     ) as store:
-        assert store.face_templates(staff, [enrolment(1).face.face_id])
+        assert templates_of(store, staff, [enrolment(1).face.face_id])
         assert store.access_key("AKIA1") == KEY
         assert audit.verify(store) == []
 

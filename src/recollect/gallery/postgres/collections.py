@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from recollect.gallery.postgres.database import Sql
     from recollect.gallery.postgres.tables import Transaction
 
-COLLECTION: Final = (
-    "SELECT key, account, collection_id, pack, model_version, dimension, created_at FROM collection"
+COLLECTION_COLUMNS: Final = (
+    "SELECT key, account, collection_id, pack, model_version, dimension, created_at, sequence"
 )
+COLLECTION_TABLES: Final = " FROM collection JOIN tally ON tally.collection = collection.key"
+COLLECTION: Final = COLLECTION_COLUMNS + COLLECTION_TABLES
 ERASED: Final = ("face_template", "face", "enrolled_user", "tag", "once", "change")
 """Tables that hold rows of a collection."""
 

@@ -5,27 +5,40 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from recollect.gallery.ids import packed, unpacked_all
-from recollect.gallery.postgres.collections import Collections
+from recollect.gallery.postgres.collections import (
+    COLLECTION_COLUMNS,
+    COLLECTION_TABLES,
+    Collections,
+)
 from recollect.gallery.rows import enrolled, missing, no_collection, raw_id, rounded
 from recollect.gallery.rows import face as face_of
-from recollect.gallery.store import Deletion
+from recollect.gallery.store import Collection, Deletion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from recollect.gallery.postgres.database import Rows, Sql
     from recollect.gallery.postgres.tables import Transaction
-    from recollect.gallery.store import Collection, Enrolment, Face, Template, Templates
+    from recollect.gallery.store import Enrolment, Face, Template, Templates
 
-FACE: Final = (
-    "SELECT id, image_id, external_image_id, box_left, box_top, box_width, box_height, confidence,"
-    " model_version, (SELECT user_id FROM enrolled_user"
-    " WHERE enrolled_user.collection = face.collection AND key = user_key)"
-    " FROM face WHERE collection = tally.collection"
+COLUMNS: Final = (
+    "SELECT face.id, image_id, external_image_id, box_left, box_top, box_width, box_height,"
+    " confidence, model_version, CASE WHEN user_key IS NOT NULL THEN (SELECT user_id"
+    " FROM enrolled_user WHERE enrolled_user.collection = face.collection AND key = user_key) END"
 )
+FACE: Final = f"{COLUMNS} FROM face WHERE collection = tally.collection"
 FACE_BLOCK: Final = (
     "SELECT row AS place, id, sealed FROM face_template WHERE collection = %s AND row > %s"
     " ORDER BY row LIMIT %s"
+)
+REFERENCE: Final = (
+    f"{COLUMNS}, sealed FROM face JOIN face_template USING (collection, row)"
+    " WHERE collection = tally.collection AND face.id = ANY(%s)"
+)
+COLLECTION_WITH_FACE: Final = (
+    f"{COLLECTION_COLUMNS}, (SELECT sealed FROM face JOIN face_template USING (collection, row)"  # noqa: S608
+    " WHERE face.collection = collection.key AND face.id = %s)"
+    f"{COLLECTION_TABLES} WHERE account = %s AND collection_id = %s"
 )
 TEMPLATE: Final = (
     "SELECT face.id, sealed FROM face JOIN face_template USING (collection, row)"
@@ -88,9 +101,32 @@ class Faces(Collections):
 
         return self._write(write)
 
-    def faces(self, collection: Collection, face_ids: Sequence[str]) -> dict[str, Face]:
+    def references(
+        self, collection: Collection, face_ids: Sequence[str]
+    ) -> tuple[list[Face], Templates]:
+        """See Store. In one question, which a search asks of all that it may have found."""
+        ids = _raw(face_ids)
+        found = {row[0]: row for row in self._of(self._database, collection, REFERENCE, ids)}
+        there = [i for i in ids if i in found]
+        rows = [found[i] for i in there]
+        box = self._box(collection, self._database)
+        templates = box.open(there, [row[-1] for row in rows], collection.dimension)
+        return [face_of(row[:-1]) for row in rows], templates
+
+    def collection_with_face(
+        self, account: str, collection_id: str, face_id: str
+    ) -> tuple[Collection, Template | None] | None:
         """See Store."""
-        return self._faces(self._database, collection, face_ids)
+        raw = packed(face_id)
+        row = self._database.row(COLLECTION_WITH_FACE, raw, account, collection_id)
+        if row is None:
+            return None
+        *fields, sealed = row
+        collection = Collection(*fields)
+        if raw is None or sealed is None:
+            return collection, None
+        box = self._box(collection, self._database)
+        return collection, box.open([raw], [sealed], collection.dimension)[0]
 
     def list_faces(
         self,
@@ -152,12 +188,6 @@ class Faces(Collections):
         )
         rows = self._of(self._database, collection, query, self._clock() - age_s, limit)
         return unpacked_all([face_id for (face_id,) in rows])
-
-    def face_templates(
-        self, collection: Collection, face_ids: Sequence[str]
-    ) -> dict[str, Template]:
-        """See Store."""
-        return self._templates(self._database, collection, face_ids)
 
     def scan(self, collection: Collection) -> tuple[int, Iterator[tuple[list[str], Templates]]]:
         """See Store. Blocks come in the order of enrolment, of one moment, which lasts until the

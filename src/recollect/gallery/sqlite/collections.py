@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from recollect.gallery.sqlite.database import Sql
 
 COLLECTION: Final = (
-    "SELECT key, account, collection_id, pack, model_version, dimension, created_at FROM collection"
+    "SELECT key, account, collection_id, pack, model_version, dimension, created_at, sequence"
+    " FROM collection"
 )
 ERASE: Final = (
     "DELETE FROM face WHERE row IN"
@@ -48,7 +49,7 @@ class Collections(Tables):
 
         def write(transaction: Transaction) -> int:
             sql = transaction.sql
-            if _found(sql, account, collection_id):
+            if find_collection(sql, account, collection_id):
                 raise ResourceAlreadyExistsException(
                     f"The collection id: {collection_id} already exists"
                 )
@@ -74,7 +75,7 @@ class Collections(Tables):
     def collection(self, account: str, collection_id: str) -> Collection | None:
         """See Store."""
         with self._database.reading() as sql:
-            return _found(sql, account, collection_id)
+            return find_collection(sql, account, collection_id)
 
     def collections(self, account: str, *, after: str, limit: int) -> list[Collection]:
         """See Store."""
@@ -214,6 +215,7 @@ class Collections(Tables):
         return self._free(write)
 
 
-def _found(sql: Sql, account: str, collection_id: str) -> Collection | None:
+def find_collection(sql: Sql, account: str, collection_id: str) -> Collection | None:
+    """A collection by its name."""
     row = sql.row(f"{COLLECTION} WHERE account = ? AND collection_id = ?", account, collection_id)
     return Collection(*row) if row else None

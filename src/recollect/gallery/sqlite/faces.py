@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 from recollect.gallery.ids import packed, unpacked
 from recollect.gallery.rows import enrolled, missing, raw_id, rounded
 from recollect.gallery.rows import face as face_of
+from recollect.gallery.sqlite.collections import find_collection
 from recollect.gallery.sqlite.tables import Tables, rows_of
 from recollect.gallery.store import Deletion
 
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
     from recollect.gallery.sqlite.database import Sql
     from recollect.gallery.store import Collection, Enrolment, Face, Template, Templates
 
-FACE: Final = (
+COLUMNS: Final = (
     "SELECT id, image_id, external_image_id, box_left, box_top, box_width, box_height, confidence,"
-    " model_version, (SELECT user_id FROM user WHERE user.row = face.user) FROM face"
+    " model_version, (SELECT user_id FROM user WHERE user.row = face.user)"
 )
+FACE: Final = f"{COLUMNS} FROM face"
 FACE_OF_IMAGE: Final = f"{FACE} WHERE collection = ? AND image_id = ?"
 SEALED: Final = "SELECT id, sealed, row FROM face WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?"
 TEMPLATE: Final = "SELECT id, sealed FROM face WHERE collection = ? AND id = ?"
+REFERENCE: Final = f"{COLUMNS}, sealed FROM face WHERE collection = ? AND id = ?"
 
 
 class Faces(Tables):
@@ -78,11 +81,28 @@ class Faces(Tables):
 
         return self._add(write)
 
-    def faces(self, collection: Collection, face_ids: Sequence[str]) -> dict[str, Face]:
+    def references(
+        self, collection: Collection, face_ids: Sequence[str]
+    ) -> tuple[list[Face], Templates]:
         """See Store."""
+        keys = [(collection.key, packed(face_id)) for face_id in face_ids]
         with self._database.reading() as sql:
             self._numbers(sql, collection)
-            return self._faces(sql, collection, face_ids)
+            rows = sql.each(REFERENCE, keys)
+            box = self._box(collection, sql)
+        ids, sealed = [row[0] for row in rows], [row[-1] for row in rows]
+        templates = box.open(ids, sealed, collection.dimension)
+        return [face_of(row[:-1]) for row in rows], templates
+
+    def collection_with_face(
+        self, account: str, collection_id: str, face_id: str
+    ) -> tuple[Collection, Template | None] | None:
+        """See Store."""
+        with self._database.reading() as sql:
+            collection = find_collection(sql, account, collection_id)
+            if collection is None:
+                return None
+            return collection, self._templates(sql, collection, [face_id]).get(face_id)
 
     def list_faces(
         self,
@@ -138,14 +158,6 @@ class Faces(Tables):
             self._numbers(sql, collection)
             rows = sql.rows(query, *rows_of(collection.key), self._clock() - age_s, limit)
         return [unpacked(face_id) for (face_id,) in rows]
-
-    def face_templates(
-        self, collection: Collection, face_ids: Sequence[str]
-    ) -> dict[str, Template]:
-        """See Store."""
-        with self._database.reading() as sql:
-            self._numbers(sql, collection)
-            return self._templates(sql, collection, face_ids)
 
     def scan(self, collection: Collection) -> tuple[int, Iterator[tuple[list[str], Templates]]]:
         """See Store. Blocks come in the order of enrolment; the picture lasts until the iterator
