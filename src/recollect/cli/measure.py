@@ -50,8 +50,9 @@ def evaluate(
     Writes report.html and figures.json. Stopped with Ctrl-C, the same command goes on where it
     was: answers are kept in the folder, by picture, pack and server version.
     """
-    from recollect.measure import data, report
+    from recollect.measure import data, figures, report
     from recollect.measure.answers import Answers, AnswersError
+    from recollect.measure.figures import Reckoning
     from recollect.measure.own import OwnServerError
     from recollect.measure.peer import PeerMissing
     from recollect.measure.server import SubjectError
@@ -64,8 +65,15 @@ def evaluate(
         asked = data.read(folder)
         with Answers(out / "answers.jsonl") as answers, _bars() as track:
             evaluations = [_of_server(asked, url, pack, out, answers, seed, resamples, track)]
+            beside = []
             if peer is not None:
                 evaluations.append(_of_peer(asked, answers, seed, resamples, track))
+                reckoning = Reckoning(resamples, seed, track)
+                ours, theirs = (evaluation.searches for evaluation in evaluations)
+                beside = [
+                    figures.beside(one, other, reckoning)
+                    for one, other in zip(ours, theirs, strict=True)
+                ]
     except (data.DataError, AnswersError, OwnServerError, PeerMissing, SubjectError) as problem:
         raise CommandError(str(problem)) from None
 
@@ -82,6 +90,7 @@ def evaluate(
             f"{platform.python_version()}",
         },
         "subjects": [evaluation.document for evaluation in evaluations],
+        "beside": beside,
     }
     text = json.dumps(document, indent=1)
     (out / "figures.json").write_text(text + "\n", encoding="utf-8")

@@ -59,17 +59,23 @@ class Reckoning:
             title: for the progress bar.
         """
         values = statistic(None)
-        bounds = intervals(
+        bounds = self.bounds(people_count, statistic, title)
+        return {
+            name: _figure(value, bound, count)
+            for (name, count), value, bound in zip(of.items(), values, bounds, strict=True)
+        }
+
+    def bounds(
+        self, people_count: int, statistic: Callable[[Numbers | None], list[float]], title: str
+    ) -> list[tuple[float, float]]:
+        """Interval of several values at once, by the same draws for all; see `figures`."""
+        return intervals(
             max(people_count, 1),
             statistic,
             resamples=self.resamples,
             seed=self.seed,
             track=lambda draws: self.track(draws, f"intervals of {title}", self.resamples),
         )
-        return {
-            name: _figure(value, bound, count)
-            for (name, count), value, bound in zip(of.items(), values, bounds, strict=True)
-        }
 
 
 def _figure(value: float, bound: tuple[float, float], count: int) -> Figure:
@@ -132,11 +138,8 @@ def identification(
         of |= {f"FPIR at {name}": len(seen.best), f"FNIR at {name}": len(mate)}
 
     def statistic(drawn: Numbers | None) -> list[float]:
-        of_mated = None if drawn is None else drawn[seen.mated_person]
-        of_nonmated = None if drawn is None else drawn[seen.nonmated_person]
-        cuts = metrics.thresholds_at(seen.best, rates, of_nonmated)
-        values = [1 - metrics.share_reaching(mate, cut, of_mated) for cut in cuts]
-        values.append(metrics.share_reaching(mate, metrics.MISSING, of_mated))
+        of_mated, of_nonmated = _times(seen, drawn)
+        values = _at_rates(seen, rates, drawn)
         for threshold in thresholds.values():
             values.append(metrics.share_reaching(seen.best, threshold, of_nonmated))
             values.append(1 - metrics.share_reaching(mate, threshold, of_mated))
@@ -157,6 +160,46 @@ def identification(
         "rank": metrics.match_characteristic(seen.rank, RANK_MAX),
         "figures": at_rates | figures,
     }
+
+
+def beside(ours: Searches, theirs: Searches, reckoning: Reckoning) -> dict[str, Any]:
+    """By how much the rates of one subject differ from another's in the same searches.
+
+    The same people are drawn for both, so that what is hard for both cancels out: the interval of
+    a difference is narrower than those of the two rates, and tells more than whether they overlap.
+    """
+    rates = [r for r in FPIRS if metrics.carries(min(len(ours.best), len(theirs.best)), r)]
+    names = [*(f"FNIR at FPIR {rate:g}" for rate in rates), "rank-1"]
+
+    def statistic(drawn: Numbers | None) -> list[float]:
+        pairs = zip(_at_rates(ours, rates, drawn), _at_rates(theirs, rates, drawn), strict=True)
+        return [one - other for one, other in pairs]
+
+    bounds = reckoning.bounds(ours.people_count, statistic, f"{ours.title} beside the peer")
+    return {
+        "title": ours.title,
+        "mated": len(ours.mate),
+        "differences": {
+            name: {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
+            for name, value, (low, high) in zip(names, statistic(None), bounds, strict=True)
+        },
+    }
+
+
+def _times(seen: Searches, drawn: Numbers | None) -> tuple[Numbers | None, Numbers | None]:
+    """How often each mated and each non-mated search counts."""
+    if drawn is None:
+        return None, None
+    return drawn[seen.mated_person], drawn[seen.nonmated_person]
+
+
+def _at_rates(seen: Searches, rates: Sequence[float], drawn: Numbers | None) -> list[float]:
+    """FNIR at each FPIR, then rank-1."""
+    of_mated, of_nonmated = _times(seen, drawn)
+    mate = metrics.within_rank(seen.mate, seen.rank, 1)
+    cuts = metrics.thresholds_at(seen.best, rates, of_nonmated)
+    missed = [1 - metrics.share_reaching(mate, cut, of_mated) for cut in cuts]
+    return [*missed, metrics.share_reaching(mate, metrics.MISSING, of_mated)]
 
 
 def by_size(scores: Numbers, size_px: Numbers, threshold: float) -> list[dict[str, Any]]:

@@ -58,6 +58,7 @@ def page(document: Mapping[str, Any], plots: Mapping[str, str]) -> str:
         _section("Faces found", subjects, _detection),
         _section("Comparisons (1:1)", subjects, lambda one: _rates(one["verification"])),
         _section("Open-set search (1:N)", subjects, lambda one: _rates(one["identification"])),
+        _beside(document["beside"]),
         "<h2>Plots</h2><div class=plots>",
         *(_plot(title, svg) for title, svg in plots.items()),
         "</div>",
@@ -111,7 +112,7 @@ def rate(figure: Mapping[str, Any]) -> str:
 def _digits(share: float) -> str:
     """A share in percent: two decimals, and two digits where it is smaller than that."""
     value = 100 * share
-    return f"{value:.2f}" if value >= 1 or not value else f"{value:.2g}"
+    return f"{value:.2f}" if abs(value) >= 1 or not value else f"{value:.2g}"
 
 
 def _section(title: str, subjects: Sequence[Mapping[str, Any]], show: Any) -> str:
@@ -135,6 +136,29 @@ def _rates(tables: Sequence[Mapping[str, Any]]) -> str:
         [escape(name), *(_cell(table["figures"].get(name)) for table in tables)] for name in names
     ]
     return _table("", ["", *head], rows)
+
+
+def _beside(tables: Sequence[Mapping[str, Any]]) -> str:
+    """The first subject's rates less the second's, where there are two."""
+    if not tables:
+        return ""
+    names = list(dict.fromkeys(name for table in tables for name in table["differences"]))
+    rows = [
+        [
+            escape(name),
+            *(
+                rate(table["differences"][name]) if name in table["differences"] else ""
+                for table in tables
+            ),
+        ]
+        for name in names
+    ]
+    return (
+        "<h2>Open-set search, the first beside the second</h2><p>Differences of the rates above, "
+        "in percentage points. The intervals draw the same people for both: a difference whose "
+        "interval holds 0 is none that this data can show.</p>"
+        + _table("", ["", *(escape(table["title"]) for table in tables)], rows)
+    )
 
 
 def _cell(figure: Mapping[str, Any] | None) -> str:

@@ -165,3 +165,38 @@ def test_a_known_search_gives_known_figures():
         {"size": "48 to 64 px", "of": 1, "failed": 0.0},
         {"size": "96 to 128 px", "of": 2, "failed": 0.5},
     ]
+
+
+def test_what_is_hard_for_both_leaves_the_interval_of_a_difference():
+    random = np.random.default_rng(5)
+    count = 400
+    hard = random.random(count) < 0.3
+    rank = np.where(hard, np.inf, 1.0)
+    better = rank.copy()
+    better[np.flatnonzero(hard)[:12]] = 1.0
+
+    def searches(rank):
+        return observed.Searches(
+            title="t",
+            enrolled_count=count,
+            mate=np.where(np.isfinite(rank), 90.0, MISSING),
+            rank=rank,
+            mated_person=np.arange(count),
+            best=np.linspace(0, 80, count),
+            nonmated_person=np.arange(count),
+            people_count=count,
+        )
+
+    reckoning = Reckoning(200, 1, quiet)
+    ours, theirs = searches(better), searches(rank)
+    difference = figures.beside(ours, theirs, reckoning)["differences"]["rank-1"]
+    of_ours, of_theirs = (
+        figures.identification(seen, {}, reckoning)["figures"]["rank-1"] for seen in (ours, theirs)
+    )
+
+    assert difference["value"] == pytest.approx(0.03)
+    assert 0 < difference["low"] < 0.03 < difference["high"] < 0.06
+    # Beside each other the two rates would show nothing.
+    assert of_ours["low"] < of_theirs["high"]
+    same = figures.beside(ours, ours, reckoning)["differences"]
+    assert {tuple(row.values()) for row in same.values()} == {(0.0, 0.0, 0.0)}
