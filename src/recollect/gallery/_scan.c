@@ -25,11 +25,16 @@
 #define DIMENSION_MAX 4096
 #define SIGNS_MAX 1024 /* dimensions with a first stage: its buffers are 64 KiB */
 #define LANES 16       /* partial sums of a score, see exact.py */
-#define LEVEL_MAX 15   /* of a probe's dimension in the first stage */
 #define GROUP 64       /* rows whose sign bits lie side by side, see Part */
-#define BLOCK 4096     /* rows bounded together: what is known of them stays in the first caches, and
-                          calls and estimates made for a block cost next to nothing */
+#define SUMMED 8       /* bytes of sign bits that count at most 255 together, see encode_probe */
+#define BLOCK 8192     /* rows bounded together: what is known of them stays in the first caches, and
+                          what the first stage leaves of so many is read in one go */
 #define PATIENCE 3     /* blocks scanned without it before it is tried again */
+
+/* The largest factor and the largest offset of a group of rows. */
+typedef struct {
+    float factor, offset;
+} Top;
 
 /* One extent as a search sees it. */
 typedef struct {
@@ -43,11 +48,12 @@ typedef struct {
      * byte of many rows. */
     const uint8_t *signs;
     const float *factor;    /* f, or NULL */
+    const Top *tops;        /* one for each GROUP of rows, or NULL */
     const float *templates; /* rows x dimension, or NULL */
     const uint8_t *ids;     /* rows x 16 */
     const uint8_t *dead;    /* rows, or NULL where none is */
     uint32_t rows;
-    float error_max, norm_max, spread_max;
+    float error_max, norm_max;
 } Part;
 
 typedef struct {
@@ -60,9 +66,13 @@ typedef struct {
     float length;           /* |r_q| */
     float error;            /* e_q */
     float base;             /* m.q - m.m */
+    float common;           /* m.q */
+    float whole;            /* |q| */
+    float unit;             /* the least |x|^2 + m.m of a template x */
     float rounding;         /* what float32 can lose, codes.ROUNDING */
-    float step;             /* between levels of the rotated r_q */
-    float level_error;      /* length of what the levels leave of it */
+    float agreement;        /* product of the rotated probe and signs that all agree with its own */
+    float step;             /* what a flip of weight 1 takes away from it */
+    float weight_error;     /* length of what the weights leave of the rotated probe */
     float deviations;       /* k: standard deviations that a row gets as benefit of the doubt */
     float crowd;            /* share of rows that the first stage may leave and still pay */
 } Query;
@@ -84,7 +94,7 @@ typedef struct {
     float *factor;  /* or NULL */
     uint32_t dimension, stride;
     uint32_t before; /* rows of the group before the first new one */
-    float error_max, norm_max, spread_max; /* out */
+    float error_max, norm_max; /* out */
 } Columns;
 
 typedef float Floats __attribute__((vector_size(4 * LANES)));
@@ -93,15 +103,21 @@ typedef float Floats __attribute__((vector_size(4 * LANES)));
 
 typedef void Dots(const int8_t *codes, size_t stride, size_t rows, const Query *q, int32_t *out);
 
-/* What the sign bits of the rows of a group count: for each dimension the probe's level, 0 to
- * LEVEL_MAX, or where the row's bit is set how much it lacks of LEVEL_MAX. `bytes` of bits a row. */
-typedef void Flips(const uint8_t *group, size_t bytes, const uint8_t *tables, uint16_t *out);
+/* What the sign bits of the rows of a group count: the weights of all dimensions whose bit is not
+ * the probe's. `bytes` of bits a row, a multiple of SUMMED. Gives the rows that count fewer. */
+typedef uint64_t Flips(const uint8_t *group, size_t bytes, const uint8_t *tables, uint16_t fewer,
+                       uint16_t *out);
 
 /* Rows first..first + rows - 1 (at most BLOCK) whose bound reaches `need`, an upper bound being as
- * wide as the extent's widest: their places behind `first` and their products of codes (or counts
- * of flips, with `most` what no flip at all is worth). Writes up to 16 more of both. */
+ * wide as the extent's widest: their places behind `first` and their products of codes. Writes up
+ * to 16 more of both. */
 typedef size_t Near(const Part *part, uint32_t first, uint32_t rows, const Query *q, float need,
-                    float most, uint32_t *at, int32_t *value);
+                    uint32_t *at, int32_t *dot);
+
+/* Rows first..first + rows - 1 whose flips are fewer than what is given for each group, from that
+ * of the first row: their places behind `first` and their flips. */
+typedef size_t Alike(const Part *part, uint32_t first, uint32_t rows, const Query *q,
+                     const uint16_t *fewer, uint32_t *at, uint16_t *flip);
 
 INLINE void dots_plain(const int8_t *codes, size_t stride, size_t rows, const Query *q,
                        int32_t *out) {
@@ -112,11 +128,19 @@ INLINE void dots_plain(const int8_t *codes, size_t stride, size_t rows, const Qu
     }
 }
 
-INLINE void flips_plain(const uint8_t *group, size_t bytes, const uint8_t *tables, uint16_t *out) {
+INLINE uint64_t below(const uint16_t *flips, uint16_t fewer) {
+    uint64_t rows = 0;
+    for (int row = 0; row < GROUP; row++) rows |= (uint64_t)(flips[row] < fewer) << row;
+    return rows;
+}
+
+INLINE uint64_t flips_plain(const uint8_t *group, size_t bytes, const uint8_t *tables,
+                            uint16_t fewer, uint16_t *out) {
     memset(out, 0, GROUP * sizeof *out);
     for (size_t byte = 0; byte < bytes; byte++, tables += 32)
         for (int row = 0; row < GROUP; row++, group++)
             out[row] += (uint16_t)(tables[*group & 15] + tables[16 + (*group >> 4)]);
+    return below(out, fewer);
 }
 
 static void dots_any(const int8_t *codes, size_t stride, size_t rows, const Query *q,
@@ -124,8 +148,9 @@ static void dots_any(const int8_t *codes, size_t stride, size_t rows, const Quer
     dots_plain(codes, stride, rows, q, out);
 }
 
-static void flips_any(const uint8_t *group, size_t bytes, const uint8_t *tables, uint16_t *out) {
-    flips_plain(group, bytes, tables, out);
+static uint64_t flips_any(const uint8_t *group, size_t bytes, const uint8_t *tables,
+                          uint16_t fewer, uint16_t *out) {
+    return flips_plain(group, bytes, tables, fewer, out);
 }
 
 /* Places of the bytes that are not zero, of `rows` and up to 7 more that are; most words are. */
@@ -155,24 +180,25 @@ INLINE size_t codes_in_turn(const Part *part, uint32_t first, uint32_t rows, con
     return count;
 }
 
+/* The same for every instruction set. The processor sees for itself that groups are read one behind
+ * the other: asking for them ahead of time was measured to cost a fifth. */
 INLINE size_t signs_in_turn(const Part *part, uint32_t first, uint32_t rows, const Query *q,
-                            float need, float most, uint32_t *at, int32_t *flip, Flips *flips) {
-    uint16_t groups[BLOCK + 2 * GROUP];
-    uint8_t hit[BLOCK + 8];
+                            const uint16_t *fewer, uint32_t *at, uint16_t *flip, Flips *flips) {
     const uint32_t before = first % GROUP;
     const size_t bytes = q->stride / 8;
-    const float *factor = part->factor + first, *offset = part->offset + first;
-    for (uint32_t row = 0; row < before + rows; row += GROUP) {
-        for (uint32_t ahead = row; ahead < row + GROUP; ahead += 16)
-            __builtin_prefetch(factor + ahead), __builtin_prefetch(offset + ahead);
-        flips(part->signs + (first - before + row) * bytes, bytes, q->tables, groups + row);
+    const uint8_t *group = part->signs + (first - before) * bytes;
+    size_t count = 0;
+    for (uint32_t row = 0; row < before + rows; row += GROUP, group += GROUP * bytes, fewer++) {
+        uint16_t every[GROUP];
+        uint64_t hits = flips(group, bytes, q->tables, *fewer, every);
+        if (row < before) hits &= ~0ull << (before - row);
+        if (row + GROUP > before + rows) hits &= ~0ull >> (row + GROUP - before - rows);
+        for (; hits; hits &= hits - 1) {
+            const int place = __builtin_ctzll(hits);
+            at[count] = row + (uint32_t)place - before;
+            flip[count++] = every[place];
+        }
     }
-    const uint16_t *every = groups + before;
-    for (uint32_t i = 0; i < rows; i++)
-        hit[i] = factor[i] * (most - q->step * (float)every[i]) + offset[i] >= need;
-    memset(hit + rows, 0, 8);
-    const size_t count = places(hit, rows, at);
-    for (size_t i = 0; i < count; i++) flip[i] = every[at[i]];
     return count;
 }
 
@@ -212,36 +238,39 @@ __attribute__((target(AVX2))) INLINE __m256i table_avx2(const uint8_t *table) {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table));
 }
 
-/* What two bytes of 32 rows count, at most 4 * 4 * LEVEL_MAX = 240. */
-__attribute__((target(AVX2))) INLINE __m256i flips_2_avx2(const uint8_t *rows,
-                                                          const uint8_t *tables) {
-    const __m256i low = _mm256_set1_epi8(15);
-    const __m256i a = _mm256_loadu_si256((const __m256i *)rows);
-    const __m256i b = _mm256_loadu_si256((const __m256i *)(rows + GROUP));
-    const __m256i a_high = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
-    const __m256i b_high = _mm256_and_si256(_mm256_srli_epi16(b, 4), low);
-    return _mm256_add_epi8(
-        _mm256_add_epi8(_mm256_shuffle_epi8(table_avx2(tables), _mm256_and_si256(a, low)),
-                        _mm256_shuffle_epi8(table_avx2(tables + 16), a_high)),
-        _mm256_add_epi8(_mm256_shuffle_epi8(table_avx2(tables + 32), _mm256_and_si256(b, low)),
-                        _mm256_shuffle_epi8(table_avx2(tables + 48), b_high)));
-}
-
-__attribute__((target(AVX2))) static void flips_avx2(const uint8_t *group, size_t bytes,
-                                                     const uint8_t *tables, uint16_t *out) {
+__attribute__((target(AVX2))) static uint64_t flips_avx2(const uint8_t *group, size_t bytes,
+                                                         const uint8_t *tables, uint16_t fewer,
+                                                         uint16_t *out) {
+    const __m256i half_byte = _mm256_set1_epi8(15), most = _mm256_set1_epi16((short)(fewer - 1));
+    uint64_t rows = 0;
+    if (!fewer) return 0;
     for (int half = 0; half < 2; half++, group += 32, out += 32) {
         /* Sums of pairs of rows as if they were one number, and of the second rows alone. */
         __m256i both = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
-        for (size_t byte = 0; byte < bytes; byte += 2) {
-            const __m256i sum = flips_2_avx2(group + byte * GROUP, tables + byte * 32);
+        for (size_t byte = 0; byte < bytes; byte += SUMMED) {
+            __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
+            for (size_t i = byte; i < byte + SUMMED; i++) {
+                const __m256i bits = _mm256_loadu_si256((const __m256i *)(group + i * GROUP));
+                const __m256i a = _mm256_and_si256(bits, half_byte);
+                const __m256i b = _mm256_and_si256(_mm256_srli_epi16(bits, 4), half_byte);
+                low = _mm256_add_epi8(low, _mm256_shuffle_epi8(table_avx2(tables + 32 * i), a));
+                high =
+                    _mm256_add_epi8(high, _mm256_shuffle_epi8(table_avx2(tables + 32 * i + 16), b));
+            }
+            const __m256i sum = _mm256_add_epi8(low, high);
             both = _mm256_add_epi16(both, sum);
             odd = _mm256_add_epi16(odd, _mm256_srli_epi16(sum, 8));
         }
         const __m256i even = _mm256_sub_epi16(both, _mm256_slli_epi16(odd, 8));
-        const __m256i a = _mm256_unpacklo_epi16(even, odd), b = _mm256_unpackhi_epi16(even, odd);
+        __m256i a = _mm256_unpacklo_epi16(even, odd), b = _mm256_unpackhi_epi16(even, odd);
         _mm256_storeu_si256((__m256i *)out, _mm256_permute2x128_si256(a, b, 0x20));
         _mm256_storeu_si256((__m256i *)(out + 16), _mm256_permute2x128_si256(a, b, 0x31));
+        a = _mm256_cmpeq_epi16(_mm256_min_epu16(a, most), a);
+        b = _mm256_cmpeq_epi16(_mm256_min_epu16(b, most), b);
+        /* Rows 0-7 and 16-23 are in `a`, the others in `b`; packing puts them in their order. */
+        rows |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_packs_epi16(a, b)) << 32 * half;
     }
+    return rows;
 }
 
 /* Sums of the 16 lanes of each of 16 vectors. */
@@ -327,9 +356,8 @@ __attribute__((target(AVX512))) INLINE size_t codes_stride(const Part *part, siz
 
 __attribute__((target(AVX512))) static size_t codes_avx512(const Part *part, uint32_t first,
                                                            uint32_t rows, const Query *q,
-                                                           float need, float most, uint32_t *at,
+                                                           float need, uint32_t *at,
                                                            int32_t *dot) {
-    (void)most;
     switch (q->stride) {
     case 128: return codes_stride(part, first, rows, 128, q, need, at, dot);
     case 512: return codes_stride(part, first, rows, 512, q, need, at, dot);
@@ -342,32 +370,34 @@ __attribute__((target(AVX512))) INLINE __m512i table_avx512(const uint8_t *table
 }
 
 /* Looks up six bits of a byte, of which a table that is there four times ignores two: no half byte
- * has to be cut out. Asking 8 KiB ahead for the
- * second cache was measured to be a tenth faster than 1 KiB, or than for the first one. */
-__attribute__((target(AVX512))) static void flips_avx512(const uint8_t *group, size_t bytes,
-                                                         const uint8_t *tables, uint16_t *out) {
+ * has to be cut out. */
+__attribute__((target(AVX512))) static uint64_t flips_avx512(const uint8_t *group, size_t bytes,
+                                                             const uint8_t *tables,
+                                                             uint16_t fewer, uint16_t *out) {
     /* Sums of pairs of rows as if they were one number, and of the second rows alone. */
     __m512i both = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
-    for (size_t byte = 0; byte < bytes; byte += 2, group += 2 * GROUP, tables += 64) {
-        _mm_prefetch((const char *)group + 8192, _MM_HINT_T1);
-        _mm_prefetch((const char *)group + 8192 + GROUP, _MM_HINT_T1);
-        const __m512i a = _mm512_loadu_si512(group), b = _mm512_loadu_si512(group + GROUP);
-        const __m512i a_high = _mm512_srli_epi16(a, 4), b_high = _mm512_srli_epi16(b, 4);
-        /* At most 4 * 4 * LEVEL_MAX = 240. */
-        const __m512i sum = _mm512_add_epi8(
-            _mm512_add_epi8(_mm512_permutexvar_epi8(a, table_avx512(tables)),
-                            _mm512_permutexvar_epi8(a_high, table_avx512(tables + 16))),
-            _mm512_add_epi8(_mm512_permutexvar_epi8(b, table_avx512(tables + 32)),
-                            _mm512_permutexvar_epi8(b_high, table_avx512(tables + 48))));
+    for (size_t byte = 0; byte < bytes; byte += SUMMED) {
+        __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
+        for (int i = 0; i < SUMMED; i++, group += GROUP, tables += 32) {
+            const __m512i a = _mm512_loadu_si512(group), b = _mm512_srli_epi16(a, 4);
+            low = _mm512_add_epi8(low, _mm512_permutexvar_epi8(a, table_avx512(tables)));
+            high = _mm512_add_epi8(high, _mm512_permutexvar_epi8(b, table_avx512(tables + 16)));
+        }
+        const __m512i sum = _mm512_add_epi8(low, high);
         both = _mm512_add_epi16(both, sum);
         odd = _mm512_add_epi16(odd, _mm512_srli_epi16(sum, 8));
     }
     const __m512i even = _mm512_sub_epi16(both, _mm512_slli_epi16(odd, 8));
     const __m512i a = _mm512_unpacklo_epi16(even, odd), b = _mm512_unpackhi_epi16(even, odd);
-    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
-    const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-    _mm512_storeu_si512(out, _mm512_permutex2var_epi64(a, first, b));
-    _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi64(a, second, b));
+    const __m512i in_turn = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i behind = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    const __m512i first = _mm512_permutex2var_epi64(a, in_turn, b);
+    const __m512i second = _mm512_permutex2var_epi64(a, behind, b);
+    const __m512i limit = _mm512_set1_epi16((short)fewer);
+    _mm512_storeu_si512(out, first);
+    _mm512_storeu_si512(out + 32, second);
+    return _mm512_cmplt_epu16_mask(first, limit) |
+           (uint64_t)_mm512_cmplt_epu16_mask(second, limit) << 32;
 }
 
 #elif defined(__aarch64__)
@@ -386,23 +416,24 @@ __attribute__((target("arch=armv8.2-a+dotprod"))) static void dots_neon(const in
     }
 }
 
-__attribute__((target("arch=armv8.2-a+dotprod"))) static void flips_neon(const uint8_t *group,
-                                                                         size_t bytes,
-                                                                         const uint8_t *tables,
-                                                                         uint16_t *out) {
+__attribute__((target("arch=armv8.2-a+dotprod"))) static uint64_t flips_neon(
+    const uint8_t *group, size_t bytes, const uint8_t *tables, uint16_t fewer, uint16_t *out) {
     const uint8x16_t low = vdupq_n_u8(15);
-    for (int quarter = 0; quarter < 4; quarter++, out += 16) {
+    for (int quarter = 0; quarter < 4; quarter++) {
         uint16x8_t first = vdupq_n_u16(0), second = vdupq_n_u16(0);
-        for (size_t byte = 0; byte < bytes; byte++) {
-            const uint8x16_t a = vld1q_u8(group + byte * GROUP + 16 * quarter);
-            const uint8x16_t sum =
-                vaddq_u8(vqtbl1q_u8(vld1q_u8(tables + 32 * byte), vandq_u8(a, low)),
-                         vqtbl1q_u8(vld1q_u8(tables + 32 * byte + 16), vshrq_n_u8(a, 4)));
+        for (size_t byte = 0; byte < bytes; byte += SUMMED) {
+            uint8x16_t sum = vdupq_n_u8(0);
+            for (size_t i = byte; i < byte + SUMMED; i++) {
+                const uint8x16_t a = vld1q_u8(group + i * GROUP + 16 * quarter);
+                sum = vaddq_u8(sum, vqtbl1q_u8(vld1q_u8(tables + 32 * i), vandq_u8(a, low)));
+                sum = vaddq_u8(sum, vqtbl1q_u8(vld1q_u8(tables + 32 * i + 16), vshrq_n_u8(a, 4)));
+            }
             first = vaddw_u8(first, vget_low_u8(sum));
             second = vaddw_high_u8(second, sum);
         }
-        vst1q_u16(out, first), vst1q_u16(out + 8, second);
+        vst1q_u16(out + 16 * quarter, first), vst1q_u16(out + 16 * quarter + 8, second);
     }
+    return below(out, fewer);
 }
 
 #endif
@@ -419,61 +450,77 @@ INLINE int bounded(const Part *part, uint32_t row, int32_t dot, const Query *q, 
     return 1;
 }
 
+/* The largest half width of a row's bounds: looking at it first spares reading two columns. */
+INLINE float widest_spread(const Part *part, const Query *q) {
+    return part->error_max * q->length + part->norm_max * q->error + q->rounding;
+}
+
 /* Bound rows first..first + rows - 1 (at most BLOCK) by their int8 codes. */
 INLINE size_t scan_codes(const Part *part, uint32_t index, uint32_t first, uint32_t rows,
                          const Query *q, float need, Survivor *out, Near *codes) {
     uint32_t kept[BLOCK + 16];
     int32_t dot[BLOCK + 16];
-    /* The widest spread of the extent first: it spares reading two columns of most rows. */
-    const float lenient =
-        need - (part->error_max * q->length + part->norm_max * q->error + q->rounding);
-    const size_t count = codes(part, first, rows, q, lenient, 0, kept, dot);
+    const size_t count = codes(part, first, rows, q, need - widest_spread(part, q), kept, dot);
     size_t found = 0;
     for (size_t i = 0; i < count; i++)
         found += bounded(part, first + kept[i], dot[i], q, need, index, out + found);
     return found;
 }
 
+/* The square of k standard deviations of what sign bits say of a product, where the offset is at
+ * most this. */
+INLINE float doubt(float factor, float offset, const Query *q) {
+    /* |r|^2 is |x|^2 - 2 m.x + |m|^2, and x is of unit length. */
+    const float size = (float)q->stride, rest = q->unit - 2 * offset;
+    const float own = factor * factor - (rest > 0 ? rest / size : 0);
+    return q->deviations * q->deviations *
+           (q->whole * q->whole * size / (size - 1) * (own > 0 ? own : 0) +
+            q->weight_error * q->weight_error * factor * factor);
+}
+
 /* The same after a look at the rows' sign bits; `passed` is how many of them it left. */
 INLINE size_t scan_signs(const Part *part, uint32_t index, uint32_t first, uint32_t rows,
-                         const Query *q, float need, Survivor *out, Near *signs, Dots *dots,
+                         const Query *q, float need, Survivor *out, Alike *signs, Dots *dots,
                          size_t *passed) {
-    uint32_t kept[BLOCK + 16];
-    int32_t flip[BLOCK + 16];
-    /* r.r_q is about f.(half - step.flips). The square of k standard deviations of it is
-     * own.(f^2 - |r|^2 / D) + levels.f^2, since f^2.(1 - a^2) = f^2 - |r|^2 / D. */
-    const float size = (float)q->stride, squared = q->deviations * q->deviations;
-    const float own = squared * q->length * q->length * size / (size - 1);
-    const float levels = squared * q->level_error * q->level_error;
-    const float half = 0.5f * size * LEVEL_MAX * q->step;
-    /* First with the largest 1 - a^2 of the extent, which spares reading two columns. */
-    const float most = half + sqrtf(own * part->spread_max * part->spread_max + levels);
-    const float lenient = need - q->rounding;
-    const size_t count = *passed = signs(part, first, rows, q, lenient, most, kept, flip);
-    for (size_t i = 0; i < count; i++) {
-        __builtin_prefetch(part->error + first + kept[i]);
-        __builtin_prefetch(part->norm + first + kept[i]);
+    uint16_t fewer[BLOCK / GROUP + 1], flip[BLOCK];
+    uint32_t kept[BLOCK];
+    /* x.q is r.q + m.q, and r.q about f.(agreement - step.flips). First with the largest f and m.x
+     * of the group: no column is read but of the rows that this leaves. */
+    const float lenient = need + q->base - q->common - q->rounding;
+    const Top *tops = part->tops + first / GROUP;
+    for (uint32_t i = 0; i <= (first % GROUP + rows - 1) / GROUP; i++) {
+        const float missing = lenient - sqrtf(doubt(tops[i].factor, tops[i].offset, q));
+        const float allowed = (q->agreement - missing / tops[i].factor) / q->step + 1.01f;
+        fewer[i] = missing <= 0 || allowed > 65535 ? 65535 : allowed < 0 ? 0 : (uint16_t)allowed;
     }
-    /* Then each row by its own, |r| being at least h - e. */
-    size_t near = 0;
-    for (size_t i = 0; i < count; i++) {
-        const uint32_t row = first + kept[i];
-        const float f = part->factor[row], r = part->norm[row] - part->error[row];
-        const float missing =
-            lenient - part->offset[row] - f * (half - q->step * (float)flip[i]);
-        const float doubt = f * f - (r > 0 ? r * r / size : 0);
-        const float allowed = own * (doubt > 0 ? doubt : 0) + levels * f * f;
-        if (missing > 0 && missing * missing > allowed) continue;
-        kept[near++] = row; /* near never overtakes i */
-        __builtin_prefetch(part->scale + row);
+    const size_t alike = signs(part, first, rows, q, fewer, kept, flip);
+    for (size_t i = 0; i < alike; i++) __builtin_prefetch(part->factor + first + kept[i]);
+    /* Then with f of the row, without branches that nobody can foresee. */
+    uint8_t hit[BLOCK];
+    for (size_t i = 0; i < alike; i++) {
+        const uint32_t row = kept[i] += first;
+        const float factor = part->factor[row];
+        const float missing = lenient - factor * (q->agreement - q->step * (float)flip[i]);
+        hit[i] = missing <= 0 ||
+                 missing * missing <= doubt(factor, part->tops[row / GROUP].offset, q);
+    }
+    size_t close = 0;
+    for (size_t i = 0; i < alike; i++) kept[close] = kept[i], close += hit[i];
+    for (size_t i = 0; i < close; i++) {
+        __builtin_prefetch(part->scale + kept[i]);
+        __builtin_prefetch(part->offset + kept[i]);
         for (size_t byte = 0; byte < q->stride; byte += 64)
-            __builtin_prefetch(part->codes + (size_t)row * q->stride + byte);
+            __builtin_prefetch(part->codes + (size_t)kept[i] * q->stride + byte, 0, 2);
     }
+    *passed = close;
+    const float widest = need - widest_spread(part, q);
     size_t found = 0;
-    for (size_t i = 0; i < near; i++) {
+    for (size_t i = 0; i < close; i++) {
+        const uint32_t row = kept[i];
         int32_t dot;
-        dots(part->codes + (size_t)kept[i] * q->stride, q->stride, 1, q, &dot);
-        found += bounded(part, kept[i], dot, q, need, index, out + found);
+        dots(part->codes + (size_t)row * q->stride, q->stride, 1, q, &dot);
+        if (!(part->scale[row] * (float)dot * q->scale + part->offset[row] >= widest)) continue;
+        found += bounded(part, row, dot, q, need, index, out + found);
     }
     return found;
 }
@@ -481,7 +528,7 @@ INLINE size_t scan_signs(const Part *part, uint32_t index, uint32_t first, uint3
 /* Find rows in begin..end whose upper bound reaches the floor, until `capacity` has no room for
  * another block. Moves `begin` to where it stopped. */
 INLINE size_t scan_all(const Part *parts, const Query *q, Place *begin, Place end, float floor,
-                       Survivor *out, size_t capacity, Near *codes, Near *signs, Dots *dots) {
+                       Survivor *out, size_t capacity, Near *codes, Alike *signs, Dots *dots) {
     const float need = floor - q->base;
     uint32_t part = begin->part, row = begin->row, wait = 0;
     size_t count = 0;
@@ -608,30 +655,39 @@ INLINE void encode_row(const float *row, const float *centre, const Columns *to,
 ROTATION(rotate_lanes, Floats)
 ROTATION(rotate_one, float)
 
-/* A probe's r_q, `size` floats with zeros behind the dimension, rotated, as levels and what these
- * make half bytes of sign bits count: level v of a dimension stands for (2v - LEVEL_MAX).step/2. */
-INLINE void encode_probe(float *rest, size_t size, const float *flips, uint8_t *tables, Query *q) {
-    float peak = 0, square = 0;
-    rotate_one(rest, size, flips);
-    for (size_t i = 0; i < size; i++) peak = fabsf(rest[i]) > peak ? fabsf(rest[i]) : peak;
-    const float step = peak > 1e-28f ? 2 * peak / LEVEL_MAX : 1, levels = 1 / step;
+/* A probe, `size` floats with zeros behind the dimension, rotated: a sign and a weight for each
+ * dimension, and what these make half bytes of sign bits count. A weight of 1 stands for step / 2.
+ * No SUMMED bytes weigh more than 255 together: 8 * SUMMED weights are rounded up by half of 1. */
+INLINE void encode_probe(float *probe, size_t size, const float *flips, uint8_t *tables,
+                         Query *q) {
+    float heaviest = 0, square = 0;
+    uint32_t total = 0;
+    rotate_one(probe, size, flips);
+    for (size_t i = 0; i < size; i += 8 * SUMMED) {
+        float sum = 0;
+        for (size_t j = i; j < i + 8 * SUMMED; j++) sum += fabsf(probe[j]);
+        heaviest = sum > heaviest ? sum : heaviest;
+    }
+    const float one = heaviest > 1e-28f ? heaviest / (255 - 4 * SUMMED) : 1;
     memset(tables, 0, 4 * size);
     for (size_t i = 0; i < size; i++) {
-        int level = (int)(rest[i] * levels + 0.5f * LEVEL_MAX + 0.5f);
-        level = level < 0 ? 0 : level > LEVEL_MAX ? LEVEL_MAX : level;
-        const float left = rest[i] - ((float)level - 0.5f * LEVEL_MAX) * step;
+        const uint32_t weight = (uint32_t)(fabsf(probe[i]) / one + 0.5f);
+        const float left = fabsf(probe[i]) - (float)weight * one;
         square += left * left;
-        for (size_t bits = 0; bits < 16; bits++)
-            tables[i / 4 * 16 + bits] += (uint8_t)(bits >> i % 4 & 1 ? LEVEL_MAX - level : level);
+        total += weight;
+        for (uint32_t bits = 0; bits < 16; bits++)
+            if ((bits >> i % 4 & 1) != (probe[i] > 0))
+                tables[i / 4 * 16 + bits] += (uint8_t)weight;
     }
     q->tables = tables;
-    q->step = step;
-    q->level_error = sqrtf(square) * (1 + 1e-5f);
+    q->agreement = (float)total * one;
+    q->step = 2 * one;
+    q->weight_error = sqrtf(square) * (1 + 1e-5f);
 }
 
-/* Sign bits and factors of up to 16 rows; the largest sqrt(1 - a^2) of them. */
-INLINE float encode_signs(const float *rows, size_t count, const float *centre,
-                          const Columns *to, size_t at, const float *flips) {
+/* Sign bits and factors of up to 16 rows. */
+INLINE void encode_signs(const float *rows, size_t count, const float *centre, const Columns *to,
+                         size_t at, const float *flips) {
     const size_t dimension = to->dimension, size = to->stride;
     Floats values[SIGNS_MAX];
     memset(values, 0, size * sizeof *values);
@@ -655,20 +711,13 @@ INLINE float encode_signs(const float *rows, size_t count, const float *centre,
             group[byte * GROUP + row % GROUP] = (uint8_t)bits[lane];
         }
     }
-    float spread_max = 0;
-    for (size_t lane = 0; lane < count; lane++) {
-        const float flat = sums[lane] * sums[lane] / ((float)size * squares[lane]);
-        const int some = squares[lane] > 1e-20f;
-        const float spread = some && flat < 1 ? sqrtf(1 - flat) : 0;
-        to->factor[at + lane] = some ? squares[lane] / sums[lane] : 0;
-        spread_max = spread > spread_max ? spread : spread_max;
-    }
-    return spread_max;
+    for (size_t lane = 0; lane < count; lane++)
+        to->factor[at + lane] = squares[lane] > 1e-20f ? squares[lane] / sums[lane] : 0;
 }
 
 INLINE void encode_all(const float *rows, size_t count, const float *centre, const float *flips,
                        Columns *to) {
-    to->error_max = to->norm_max = to->spread_max = 0;
+    to->error_max = to->norm_max = 0;
     for (size_t i = 0; i < count; i++) {
         encode_row(rows + i * to->dimension, centre, to, i);
         to->error_max = to->error[i] > to->error_max ? to->error[i] : to->error_max;
@@ -676,9 +725,7 @@ INLINE void encode_all(const float *rows, size_t count, const float *centre, con
     }
     for (size_t i = 0; to->signs && i < count; i += LANES) {
         const size_t some = count - i < LANES ? count - i : LANES;
-        const float spread =
-            encode_signs(rows + i * to->dimension, some, centre, to, i, flips);
-        to->spread_max = spread > to->spread_max ? spread : to->spread_max;
+        encode_signs(rows + i * to->dimension, some, centre, to, i, flips);
     }
 }
 
@@ -705,17 +752,16 @@ typedef struct {
 
 #define CODES_IN_TURN(set, attribute)                                                             \
     attribute static size_t codes_##set(const Part *part, uint32_t first, uint32_t rows,          \
-                                        const Query *q, float need, float most, uint32_t *at,     \
+                                        const Query *q, float need, uint32_t *at,                 \
                                         int32_t *dot) {                                           \
-        (void)most;                                                                               \
         return codes_in_turn(part, first, rows, q, need, at, dot, dots_##set);                    \
     }
 
 #define SIGNS_IN_TURN(set, attribute)                                                             \
     attribute static size_t signs_##set(const Part *part, uint32_t first, uint32_t rows,          \
-                                        const Query *q, float need, float most, uint32_t *at,     \
-                                        int32_t *flip) {                                          \
-        return signs_in_turn(part, first, rows, q, need, most, at, flip, flips_##set);            \
+                                        const Query *q, const uint16_t *fewer, uint32_t *at,      \
+                                        uint16_t *flip) {                                         \
+        return signs_in_turn(part, first, rows, q, fewer, at, flip, flips_##set);                 \
     }
 
 #define SET(set, title, attribute)                                                   \

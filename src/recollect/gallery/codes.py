@@ -12,10 +12,11 @@ with e = |r - s·c|, e_q = |r_q - s_q·c_q|, h = |s·c|, by Cauchy and Schwarz:
 Any m gives the same scores; one near the mean of the templates gives finer codes.
 
 The first stage of long templates looks at one bit a dimension. With one fixed random rotation R,
-b = the signs of R·r and f = |r|² / Σ|(R·r)_i|, the product r·r_q is about f·Σ b_i·(R·r_q)_i. Over
-rotations its error has the standard deviation f·|r_q|·sqrt((1 - a²)·d/(d - 1)), where
+b = the signs of R·r and f = |r|² / Σ|(R·r)_i|, the product r·q is about f·Σ b_i·(R·q)_i. Over
+rotations its error has the standard deviation f·|q|·sqrt((1 - a²)·d/(d - 1)), where
 a = |r| / (f·sqrt(d)) is the cosine of R·r and b. This is a statistical statement, not a bound: six
-deviations miss about one pair in 10^9 of those that score exactly the threshold.
+deviations miss about one pair in 10^9 of those that score exactly the threshold. The score is
+r·q + m·q: here only the template is centred, so that nothing but f differs from row to row.
 
 Source of the first stage: J. Gao, C. Long, "RaBitQ: Quantizing High-Dimensional Vectors with a
 Theoretical Error Bound for Approximate Nearest Neighbor Search", SIGMOD 2024.
@@ -46,6 +47,9 @@ subtracting the code each err by u·|r| ≤ 2.01·u at most, and a sum of d squa
 ROUNDING: Final = np.float32(2e-6)
 """What evaluating the bound in float32 can lose: |s·s_q·c·c_q| ≤ 4.4 and |m·x| ≤ 1.01 for unit
 templates, so three roundings of sums below 5.5 and the score's own come to 1e-6."""
+
+SQUARE_ERROR: Final = 2e-3
+"""How far |x|² of a template may be from 1."""
 
 DEVIATIONS: Final = 6.0
 """Standard deviations that the first stage gives a row as the benefit of the doubt."""
@@ -88,7 +92,7 @@ class Query:
     """m·q - m·m: what is added to every row's bound to make it a score."""
     tables: Bytes | None = None
     """What half bytes of sign bits count, shape (code_bytes / 4, 16), where there is a first stage:
-    R·r_q in 4 bits a dimension."""
+    the sum of what |R·q| weighs in the dimensions whose bit is not the sign of R·q."""
     compiled: object = None
     """What a compiled kernel made of all this."""
 
@@ -120,8 +124,6 @@ class Widest(NamedTuple):
     """Of e."""
     norm: float = 0.0
     """Of h."""
-    spread: float = 0.0
-    """Of sqrt(1 - a²)."""
 
     def or_(self, other: Widest) -> Widest:
         """The larger of each."""

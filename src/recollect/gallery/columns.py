@@ -28,6 +28,9 @@ HUGE_PAGE_BYTES: Final = 2 << 20
 SIGNS: Final = 5
 """Place of the sign bits among the addresses of a row."""
 
+TOPS: Final = 7
+"""Place of the tops."""
+
 Bytes = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]
@@ -130,26 +133,43 @@ class Chunk:
         self.signs = None if signs is None else Grouped(signs)
         self.factor: Floats | None = arrays.get("factor")
         self.templates: Floats | None = arrays.get("templates")
+        self.tops: Floats | None = None
+        """The largest factor and the largest offset of each group of rows, shape (groups, 2), where
+        there are sign bits. They follow from the columns and are none: see `top`."""
         if self.signs is not None:
             arrays["signs"] = self.signs
+            self.tops = np.zeros((CHUNK_ROWS // GROUP_ROWS, 2), np.float32)
         self.columns: list[AnyColumn | Grouped] = list(arrays.values())
         """Every column, for what has to touch all of a row."""
         self._addressed = [
             (0, 0) if column is None else (column.ctypes.data, column.strides[0])
             for column in (
                 *(self.codes, self.scale, self.offset, self.error, self.norm),
-                *(signs, self.factor, self.templates, self.ids),
+                *(signs, self.factor, self.tops, self.templates, self.ids),
             )
         ]
+
+    def top(self, rows: slice) -> None:
+        """Bring the tops up to date, after rows were written and before a search sees them.
+
+        Rows of a group that are not in use count as well: a top may be too high, never too low.
+        """
+        if self.factor is None or self.tops is None:
+            return
+        groups = slice(rows.start // GROUP_ROWS, -(-rows.stop // GROUP_ROWS))
+        for place, column in enumerate((self.factor, self.offset)):
+            self.tops[groups, place] = column.reshape(-1, GROUP_ROWS)[groups].max(axis=1)
 
     def column_addresses(self, row: int) -> list[int]:
         """Where a row lies in each column, in the order of `Part` in `_scan.c`; 0 for none.
 
-        Of the sign bits, where the row's group begins.
+        Of the sign bits and of the tops, where the row's group begins.
         """
         places = [base + row * stride for base, stride in self._addressed]
-        base, stride = self._addressed[SIGNS]
-        places[SIGNS] = base + (row - row % GROUP_ROWS) * stride
+        group, first = divmod(row, GROUP_ROWS)
+        for place, number in ((SIGNS, row - first), (TOPS, group)):
+            base, stride = self._addressed[place]
+            places[place] = base + number * stride
         return places
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from recollect.gallery.codes import (
     DEVIATIONS,
     ROUNDING,
+    SQUARE_ERROR,
     Query,
     Widest,
 )
@@ -39,7 +40,7 @@ CROWD: Final = 0.15
 """Share of a block's rows that the first stage may leave. Where it leaves more, as it does at low
 thresholds, it costs more than it spares, and the next blocks are scanned without it."""
 
-BLOCK: Final = 4096
+BLOCK: Final = 8192
 """Rows that the kernel looks at together: it stops where fewer survivors have room."""
 
 ROTATION_SEED: Final = 20_240_609
@@ -63,9 +64,13 @@ class _Query(ctypes.Structure):
         ("length", ctypes.c_float),
         ("error", ctypes.c_float),
         ("base", ctypes.c_float),
+        ("common", ctypes.c_float),
+        ("whole", ctypes.c_float),
+        ("unit", ctypes.c_float),
         ("rounding", ctypes.c_float),
+        ("agreement", ctypes.c_float),
         ("step", ctypes.c_float),
-        ("level_error", ctypes.c_float),
+        ("weight_error", ctypes.c_float),
         ("deviations", ctypes.c_float),
         ("crowd", ctypes.c_float),
     )
@@ -93,7 +98,6 @@ class _Columns(ctypes.Structure):
         ("before", ctypes.c_uint32),
         ("error_max", ctypes.c_float),
         ("norm_max", ctypes.c_float),
-        ("spread_max", ctypes.c_float),
     )
 
 
@@ -157,7 +161,7 @@ class NativeKernel:
     def bytes_scanned(self, dimension: int) -> int:
         """Bytes of a row that a search usually reads."""
         codes = code_bytes(dimension)
-        return codes // 8 + 8 if self.keeps_signs(dimension) else codes + 8
+        return codes // 8 if self.keeps_signs(dimension) else codes + 8
 
     def encode(self, templates: Templates, centre: Centre, chunk: Chunk, rows: slice) -> Widest:
         """Fill the columns of rows, templates and ids apart."""
@@ -176,7 +180,7 @@ class NativeKernel:
             self._rotation(stride).ctypes.data if signed else None,
             ctypes.addressof(to),
         )
-        return Widest(to.error_max, to.norm_max, to.spread_max)
+        return Widest(to.error_max, to.norm_max)
 
     def query(self, probe: Template, centre: Centre) -> Query:
         """Prepare a probe."""
@@ -190,13 +194,16 @@ class NativeKernel:
             length=query.length,
             error=query.error,
             base=query.base,
+            common=query.base + centre.square,
+            whole=float(np.linalg.norm(query.probe)),
+            unit=1 - SQUARE_ERROR + centre.square,
             rounding=ROUNDING,
             deviations=DEVIATIONS,
             crowd=CROWD,
         )
         if self.keeps_signs(len(probe)):
             rest = np.zeros(stride, np.float32)
-            rest[: len(probe)] = query.rest
+            rest[: len(probe)] = probe
             query.tables = np.empty((stride // 4, 16), np.uint8)
             self._library.recollect_encode_probe(
                 self._index,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from recollect.gallery.codes import SQUARE_ERROR
 from recollect.gallery.columns import CHUNK_ROWS, EXTENT_ROWS_MIN
 from recollect.gallery.directory import Directory
 from recollect.gallery.ids import packed_all
@@ -199,7 +200,7 @@ class _Draft:
         assert templates.dtype == np.float32
         assert templates.shape[1:] == (self.region.shelf.layout.dimension,), "of another model"
         lengths = np.einsum("ij,ij->i", templates, templates)
-        assert (np.abs(lengths - 1) < 2e-3).all(), "a template is not unit length"
+        assert (np.abs(lengths - 1) < SQUARE_ERROR).all(), "a template is not unit length"
 
         def write(taken: slice, chunk: Chunk, rows: slice) -> Widest:
             chunk.ids[rows] = ids[taken]
@@ -245,6 +246,7 @@ class _Draft:
             first = part.extent.start + part.rows
             chunk, rows = part.extent.chunk, slice(first, first + some)
             self.parts[index] = part.longer(some, write(slice(done, done + some), chunk, rows))
+            chunk.top(rows)
             if self.region._directory is not None:
                 addresses = chunk.number * CHUNK_ROWS + np.arange(rows.start, rows.stop)
                 self.region._directory.add(chunk.ids[rows], addresses)

@@ -27,16 +27,21 @@ if TYPE_CHECKING:
     from recollect.gallery.region import Region
     from recollect.gallery.store import Template
 
-FORMAT: Final = 1
-"""Counts up when codes, sign bits or their rotation come to mean something else."""
+FORMAT: Final = 2
+"""Counts up when records, codes, sign bits or their rotation come to mean something else."""
 
 BLOCK_ROWS: Final = 16_384
 
 
-class Record(msgspec.Struct, frozen=True):
-    """What a snapshot says of a space before its rows."""
+class Version(msgspec.Struct, frozen=True):
+    """What every version of a record begins with."""
 
     format: int
+
+
+class Record(Version, frozen=True):
+    """What a snapshot says of a space before its rows."""
+
     key: int
     kind: str
     sequence: int
@@ -101,9 +106,9 @@ class Reader:
     def records(self) -> Iterator[tuple[Record, Template | None]]:
         """Each space with its centre; its `blocks` have to be read before the next."""
         while json := self._sealed.read(int.from_bytes(self._sealed.read(4), "little")):
-            record = msgspec.json.decode(json, type=Record)
-            if record.format != FORMAT:
+            if msgspec.json.decode(json, type=Version).format != FORMAT:
                 raise Damaged("the snapshot is of another version of recollect")
+            record = msgspec.json.decode(json, type=Record)
             centre = (
                 self._array(np.dtype(np.float32), (record.dimension,)) if record.centred else None
             )

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from recollect.gallery.columns import AnyColumn, Extent
 
-DESCRIPTION = struct.Struct("@10QI3f")
-"""`Part` in `_scan.c`."""
+DESCRIPTION = struct.Struct("@11QI2f0Q")
+"""`Part` in `_scan.c`, with the padding at its end."""
 
 
 class Part:

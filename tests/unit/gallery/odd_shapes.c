@@ -21,7 +21,7 @@ static float noise(void) {
     return (float)(state >> 8) / 8388608.0f - 1;
 }
 
-static uint32_t below(uint32_t most) {
+static uint32_t some_below(uint32_t most) {
     return (uint32_t)((noise() + 1) / 2 * (float)most) % most;
 }
 
@@ -52,43 +52,53 @@ static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
         }
         Columns to = {some((size_t)rows * stride), some(4 * rows), some(4 * rows), some(4 * rows),
                       some(4 * rows), signed_ ? some((size_t)(rows + GROUP - 1) / GROUP * GROUP * stride / 8) : NULL,
-                      signed_ ? some(4 * rows) : NULL, dimension, stride, 0, 0, 0, 0};
+                      signed_ ? some(4 * rows) : NULL, dimension, stride, 0, 0, 0};
         /* In two steps, the second of which begins within a group. */
         const uint32_t most_ = rows / 3;
         Columns rest = {to.codes + (size_t)most_ * stride, to.scale + most_, to.offset + most_,
                         to.error + most_, to.norm + most_,
                         signed_ ? to.signs + (size_t)(most_ - most_ % GROUP) * stride / 8 : NULL,
                         signed_ ? to.factor + most_ : NULL, dimension, stride, most_ % GROUP,
-                        0, 0, 0};
+                        0, 0};
         recollect_encode(set, templates, most_, centre, flips, &to);
         recollect_encode(set, templates + (size_t)most_ * dimension, rows - most_, centre, flips,
                          &rest);
         to.error_max = fmaxf(to.error_max, rest.error_max);
         to.norm_max = fmaxf(to.norm_max, rest.norm_max);
-        to.spread_max = fmaxf(to.spread_max, rest.spread_max);
         uint8_t *ids = some((size_t)16 * rows), *dead = p ? some(rows) : NULL;
         for (uint32_t row = 0; row < rows; row++) ids[16 * row] = (uint8_t)(row + p);
         for (uint32_t row = 0; dead && row < rows; row++) live -= dead[row] = row % 3 == 1;
+        const uint32_t groups = (rows + GROUP - 1) / GROUP;
+        Top *tops = signed_ ? some(groups * sizeof *tops) : NULL;
+        for (uint32_t i = 0; tops && i < groups; i++) tops[i] = (Top){-INFINITY, -INFINITY};
+        for (uint32_t row = 0; tops && row < rows; row++) {
+            Top *top = tops + row / GROUP;
+            top->factor = fmaxf(top->factor, to.factor[row]);
+            top->offset = fmaxf(top->offset, to.offset[row]);
+        }
         parts[p] = (Part){to.codes, to.scale, to.offset, to.error, to.norm, to.signs, to.factor,
-                          templates, ids, dead, rows,
-                          to.error_max, to.norm_max, to.spread_max};
+                          tops, templates, ids, dead, rows,
+                          to.error_max, to.norm_max};
     }
 
     /* The first row as the probe, quantised by the kernel itself. */
     int8_t *codes = some(stride);
     memcpy(codes, parts[0].codes, stride);
     float *rotated = some(4 * stride);
-    float length = 0, base = 0;
+    float length = 0, common = 0, square = 0;
     int32_t bias = 0;
     for (uint32_t i = 0; i < dimension; i++) {
-        rotated[i] = parts[0].templates[i] - centre[i];
-        length += rotated[i] * rotated[i];
-        base += parts[0].templates[i] * centre[i] - centre[i] * centre[i];
+        rotated[i] = parts[0].templates[i];
+        const float rest = rotated[i] - centre[i];
+        length += rest * rest;
+        common += rotated[i] * centre[i];
+        square += centre[i] * centre[i];
         bias += 128 * codes[i];
     }
     uint8_t *tables = signed_ ? some(4 * stride) : NULL;
     Query q = {.codes = codes, .stride = stride, .bias = bias, .scale = parts[0].scale[0],
-               .length = sqrtf(length) * 1.001f, .error = parts[0].error[0], .base = base,
+               .length = sqrtf(length) * 1.001f, .error = parts[0].error[0],
+               .base = common - square, .common = common, .whole = 1.001f, .unit = 0.998f + square,
                .rounding = 1e-5f, .deviations = 6, .crowd = 0.15f};
     if (signed_) recollect_encode_probe(set, rotated, stride, flips, tables, &q);
 
@@ -125,30 +135,30 @@ static void try(int set, uint32_t dimension, uint32_t most, int signed_) {
         free((void *)parts[p].codes), free((void *)parts[p].scale), free((void *)parts[p].offset);
         free((void *)parts[p].error), free((void *)parts[p].norm), free((void *)parts[p].signs);
         free((void *)parts[p].factor), free((void *)parts[p].templates);
+        free((void *)parts[p].tops);
         free((void *)parts[p].ids), free((void *)parts[p].dead);
     }
     free(centre), free(flips), free(codes), free(rotated), free(tables), free(out);
 }
 
 /* Each instruction set counts flips in its own way. */
-static void try_flips(Near *signs_near, uint32_t stride) {
+static void try_flips(Alike *signs_alike, uint32_t stride) {
     enum { ROWS = 137 };
     const size_t bytes = stride / 8, groups = (ROWS + GROUP - 1) / GROUP;
     uint8_t *signs = some(groups * GROUP * bytes), *tables = some(4 * stride);
-    float *factor = some(4 * ROWS), *offset = some(4 * ROWS);
     for (int round = 0; round < 2; round++) {
-        /* At random, then with counts as large as they can be. */
-        for (size_t i = 0; i < groups * GROUP * bytes; i++) signs[i] = (uint8_t)below(256);
+        /* At random, then as many as can be counted: 16 half bytes in 8 bits. */
+        for (size_t i = 0; i < groups * GROUP * bytes; i++) signs[i] = (uint8_t)some_below(256);
         for (size_t i = 0; i < 4 * stride; i++)
-            tables[i] = round ? 4 * LEVEL_MAX : (uint8_t)below(4 * LEVEL_MAX + 1);
+            tables[i] = round ? 15 + 15 * (i / 16 % 16 == 5) : (uint8_t)some_below(16);
         const Query q = {.tables = tables, .stride = stride};
-        const Part part = {.signs = signs, .factor = factor, .offset = offset};
+        const Part part = {.signs = signs};
         for (uint32_t first = 0; first < ROWS; first += 45) {
-            uint32_t at[ROWS + 16];
-            int32_t counted[ROWS + 16];
+            uint32_t at[ROWS];
+            uint16_t counted[ROWS], none[3] = {0}, all[3] = {65535, 65535, 65535};
             const uint32_t rows = ROWS - first;
-            CHECK(signs_near(&part, first, rows, &q, 1, 0, at, counted) == 0);
-            CHECK(signs_near(&part, first, rows, &q, 0, 0, at, counted) == rows);
+            CHECK(signs_alike(&part, first, rows, &q, none, at, counted) == 0);
+            CHECK(signs_alike(&part, first, rows, &q, all, at, counted) == rows);
             for (uint32_t row = 0; row < rows; row++) {
                 const size_t group = (first + row) / GROUP, lane = (first + row) % GROUP;
                 int32_t expected = 0;
@@ -159,11 +169,27 @@ static void try_flips(Near *signs_near, uint32_t stride) {
                 }
                 CHECK(at[row] == row);
                 CHECK(counted[row] == expected);
-                CHECK(!round || expected == (int32_t)(LEVEL_MAX * stride));
+                CHECK(!round || expected == (int32_t)(255 * bytes / SUMMED));
             }
+            /* Each group has a limit of its own, and what equals it is not below it. */
+            const uint16_t some_[3] = {counted[0], 0, 65535};
+            const size_t left = signs_alike(&part, first, rows, &q, some_, at, counted);
+            size_t expected = 0;
+            for (uint32_t row = first; row < ROWS; row++) {
+                int32_t flips = 0;
+                for (size_t byte = 0; byte < bytes; byte++) {
+                    const uint8_t eight =
+                        signs[(row / GROUP * bytes + byte) * GROUP + row % GROUP];
+                    flips += tables[32 * byte + eight % 16] + tables[32 * byte + 16 + eight / 16];
+                }
+                if (flips >= some_[row / GROUP - first / GROUP]) continue;
+                CHECK(expected < left && at[expected] == row - first);
+                CHECK(counted[expected++] == flips);
+            }
+            CHECK(left == expected);
         }
     }
-    free(signs), free(tables), free(factor), free(offset);
+    free(signs), free(tables);
 }
 
 int main(void) {

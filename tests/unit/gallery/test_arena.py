@@ -4,9 +4,10 @@ import uuid
 import numpy as np
 import pytest
 
+import kernels
 from recollect.gallery import exact
 from recollect.gallery.arena import Arena
-from recollect.gallery.columns import CHUNK_ROWS
+from recollect.gallery.columns import CHUNK_ROWS, GROUP_ROWS
 
 SPACE = (1, "faces")
 
@@ -189,6 +190,30 @@ def test_rows_that_were_given_back_belong_to_nobody():
 
     assert shelf._chunks == {}
     assert not any(shelf._free.values())
+
+
+def test_the_tops_of_groups_cover_every_row_that_a_search_sees(tmp_path):
+    arena = Arena(kernel=kernels.kernel_named("native-0"))
+    arena.open(SPACE, 256, unit(1, 256, seed=8)[0] / 2)
+
+    def assert_covered(arena):
+        for part in arena._spaces[SPACE]._view.parts:
+            chunk, rows = part.extent.chunk, part.extent.start + np.arange(part.rows)
+            assert (chunk.tops[rows // GROUP_ROWS, 0] >= chunk.factor[rows]).all()
+            assert (chunk.tops[rows // GROUP_ROWS, 1] >= chunk.offset[rows]).all()
+
+    templates = unit(1000, 256)
+    arena.load(SPACE, ids(300), templates[:300])
+    assert_covered(arena)
+    for step in range(300, 1000, 7):
+        added = list(zip(ids(7, step), templates[step : step + 7], strict=True))
+        arena.publish(SPACE, step, added, ids(9, (step - 300) // 7 * 9))
+        assert_covered(arena)
+
+    arena.save(tmp_path / "index", bytes(32))
+    after = Arena(kernel=kernels.kernel_named("native-0"))
+    after.restore(tmp_path / "index", bytes(32), {SPACE: arena.sequence(SPACE)})
+    assert_covered(after)
 
 
 def test_an_arena_without_templates_asks_for_the_few_it_has_to_score():

@@ -7,6 +7,7 @@ import pytest
 import kernels
 from recollect.gallery.arena import Arena
 from recollect.gallery.crypt import Damaged
+from recollect.gallery.sealed import SealedWriter
 
 KEY = bytes(range(32))
 FACES, USERS, OTHER = (1, "faces"), (1, "users"), (2, "faces")
@@ -97,6 +98,21 @@ def test_a_damaged_file_opens_nothing_and_is_not_read_again(path, place):
 
     assert after._spaces == {}
     assert not path.exists()
+
+
+def test_a_file_of_another_version_opens_nothing(path):
+    # Whose records had other fields.
+    record = b'{"format": 1, "widest": [0.1, 0.2, 0.3]}'
+    with path.open("wb") as file:
+        sealed = SealedWriter(file, KEY)
+        sealed.write(len(record).to_bytes(4, "little") + record)
+        sealed.finish()
+    after = Arena()
+
+    with pytest.raises(Damaged, match="another version"):
+        after.restore(path, KEY, {FACES: 7, USERS: 7, OTHER: 3})
+
+    assert after._spaces == {}
 
 
 def test_a_file_is_used_once(path):
