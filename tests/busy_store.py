@@ -108,7 +108,7 @@ def main(folder, seed, *manner):
     if manner == ("careless",):
         # What must not be: an answer before the disk has it.
         database.SETTINGS["synchronous"] = 0
-    if manner != ("hasty",):
+    if not manner:
         # In a life of a fraction of a second: the log is lengthened, carried over and cut off.
         store_module.TEND_EVERY_S, store_module.CARRY_EVERY_S = 0.02, 0.1
     store = SQLiteStore(

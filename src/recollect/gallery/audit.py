@@ -35,7 +35,8 @@ class Head:
     sequence: int
     mac: bytes
     seal: bytes
-    """HMAC-SHA256 over both, so that a shorter chain cannot be passed off as whole."""
+    """HMAC-SHA256 over both, so that a shorter chain cannot be passed off as whole; empty where the
+    last record there is was not the last that was written."""
 
 
 class Log(Protocol):
@@ -65,10 +66,20 @@ class Chain:
         return hmac.digest(self._key, b"record" + before + sequence.to_bytes(8) + entry, "sha256")
 
     def next(self, head: Head | None, entry: bytes) -> tuple[Record, Head]:
-        """Lengthen the chain by one entry."""
+        """Lengthen the chain by one entry.
+
+        Behind an end that is not the one that was sealed a number is left out: the log goes on, and
+        `verify` says for good that something is missing there.
+        """
         before, sequence = (head.mac, head.sequence + 1) if head else (START, 1)
+        if head is not None and not self.is_end(head):
+            sequence += 1
         mac = self.mac(before, sequence, entry)
         return Record(sequence, entry, mac), Head(sequence, mac, self.seal(sequence, mac))
+
+    def is_end(self, head: Head) -> bool:
+        """Whether a chain was left with this end."""
+        return hmac.compare_digest(head.seal, self.seal(head.sequence, head.mac))
 
     def seal(self, sequence: int, mac: bytes) -> bytes:
         """Seal the end of the chain."""
@@ -93,7 +104,9 @@ def verify(log: Log) -> list[str]:
     if head is None:
         if expected > 1:
             wrong.append("the head of the chain is missing")
-    elif not hmac.compare_digest(head.seal, chain.seal(head.sequence, head.mac)):
+    elif not head.seal:
+        wrong.append(f"what was recorded behind record {head.sequence} is missing")
+    elif not chain.is_end(head):
         wrong.append("the head of the chain is not what was recorded there")
     elif (head.sequence, head.mac) != (expected - 1, before):
         wrong.append(f"the chain ends at record {expected - 1}, its head says {head.sequence}")

@@ -159,7 +159,39 @@ def test_the_store_keeps_a_chain_across_restarts(tmp_path):
         assert [json.loads(line)["n"] for line in file.getvalue().splitlines()] == list(range(12))
 
         store._database.writer.execute("DELETE FROM audit WHERE sequence = 12")
-        assert audit.verify(store) == ["the chain ends at record 11, its head says 12"]
+        assert audit.verify(store) == ["what was recorded behind record 11 is missing"]
+        for forged in (None, bytes(32)):
+            store._database.writer.execute(
+                "UPDATE audit SET seal = ? WHERE sequence = 11", (forged,)
+            )
+            assert len(audit.verify(store)) == 1
+
+        # What comes after does not cover it up.
+        for _ in range(3):
+            store.record(b"{}")
+        assert audit.verify(store) == ["record 12 is missing: 13 follows"]
+
+
+def test_a_log_of_the_schema_before_is_brought_up_to_date(tmp_path):
+    """Its end was sealed in a table of its own."""
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+        store.record(b"{}")
+        store.record(b"[]")
+        end = store.audit_head()
+        write = store._database.writer.execute
+        write("ALTER TABLE audit DROP COLUMN seal")
+        write(
+            "CREATE TABLE audit_head (one INTEGER PRIMARY KEY CHECK (one = 1), sequence INTEGER NOT"
+            " NULL, mac BLOB NOT NULL, seal BLOB NOT NULL) STRICT"
+        )
+        write("INSERT INTO audit_head VALUES (1, ?, ?, ?)", (end.sequence, end.mac, end.seal))
+        store._database.writer.pragma("user_version", 1)
+
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+        assert store.audit_head() == end
+        store.record(b"{}")
+        assert audit.verify(store) == []
+        assert [record.sequence for record in audit.tail(store, 9)] == [1, 2, 3]
 
 
 def test_an_empty_log_is_whole(tmp_path):

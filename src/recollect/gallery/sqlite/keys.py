@@ -26,7 +26,7 @@ FIND: Final = f"{KEY} WHERE key_id = ? UNION ALL SELECT ?, ?, ?, ?, ?, ?, ?, ?, 
 
 
 class Keys(Tables):
-    """The tables `access_key`, `audit` and `audit_head`: what commands beside a server write."""
+    """The tables `access_key` and `audit`: what commands beside a server write."""
 
     _secrets: crypt.Box
     _nobody: tuple[Any, ...]
@@ -88,12 +88,15 @@ class Keys(Tables):
 
         def write(transaction: Transaction) -> None:
             sql = transaction.sql
-            record, head = self._chain.next(_head(sql), entry)
-            sql.run("INSERT INTO audit VALUES (?, ?, ?)", record.sequence, entry, record.mac)
+            last = _head(sql)
+            record, head = self._chain.next(last, entry)
+            if last is not None:
+                sql.run("UPDATE audit SET seal = NULL WHERE sequence = ?", last.sequence)
             sql.run(
-                "INSERT OR REPLACE INTO audit_head VALUES (1, ?, ?, ?)",
-                head.sequence,
-                head.mac,
+                "INSERT INTO audit VALUES (?, ?, ?, ?)",
+                record.sequence,
+                entry,
+                record.mac,
                 head.seal,
             )
 
@@ -127,5 +130,8 @@ class Keys(Tables):
 
 
 def _head(sql: Sql) -> Head | None:
-    row = sql.row("SELECT sequence, mac, seal FROM audit_head")
+    """The end of the chain, whose seal lies with the last record."""
+    row = sql.row(
+        "SELECT sequence, mac, coalesce(seal, x'') FROM audit ORDER BY sequence DESC LIMIT 1"
+    )
     return Head(*row) if row else None
