@@ -1,5 +1,5 @@
 # demo, serve, test: each sets up .venv by itself; Python 3.11+, make and PyPI are enough.
-.PHONY: help demo serve test check setup models embedded lint docs torture browser lock
+.PHONY: help demo serve test check setup models embedded lint docs torture browser lock sbom audit
 
 PYTHON ?= python3
 VENV := .venv
@@ -57,6 +57,17 @@ docs: $(STAMP)
 torture: embedded
 	@$(BIN)/python -m pytest -m "slow or control" --timeout 3600 --ignore tests/browser
 	@$(BIN)/python -m pytest -m slow --timeout 3600 tests/browser
+
+# A bill of what the lock installs, as CycloneDX has it; and what is known against any of it, which
+# asks a service on the net.
+sbom: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7'
+	@$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type application --output-reproducible -o sbom.json 2>/dev/null
+	@echo "see sbom.json"
+
+audit: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10'
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 lock:
 	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra dev --no-emit-package recollect pyproject.toml -o requirements-dev.lock
