@@ -289,6 +289,7 @@ def test_a_process_that_runs_models_is_jailed_and_has_nothing_open_but_its_conne
 def test_processes_end_with_the_pool_and_with_a_server_that_is_killed(drawn):
     with pool_of(drawn, processes=2) as pool:
         own = [pool._loader._process.pid, *pids(pool)]
+        os.kill(own[1], signal.SIGSTOP)  # It would not notice by itself.
     wait_until(lambda: all(map(ended, own)))
     with pytest.raises(RuntimeError, match="closed"):
         pool._loader.fork()
