@@ -201,6 +201,43 @@ def test_one_connection_carries_many_calls(server):
             assert re.search(rb"date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", heard)
 
 
+def test_an_answer_leaves_in_one_piece(app, monkeypatch):
+    """Who is killed in the middle must not leave a head behind, which botocore takes for all."""
+    written, made = [], connection.Connection.connection_made
+
+    class Noted:
+        def __init__(self, transport):
+            self.transport = transport
+
+        def __getattr__(self, name):
+            return getattr(self.transport, name)
+
+        def write(self, data):
+            written.append(data)
+            self.transport.write(data)
+
+    monkeypatch.setattr(
+        connection.Connection, "connection_made", lambda self, there: made(self, Noted(there))
+    )
+    asking = post(b"", headers=[b"Expect: 100-continue"]).replace(b"Length: 0", b"Length: 2")
+    with running(app) as server, connect(server.port) as sock:
+        for _ in range(3):
+            sock.sendall(post())
+            assert reply(sock) == written.pop()
+        sock.sendall(asking)
+        assert sock.recv(65536) == written.pop() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(b"{}")
+        assert reply(sock) == written.pop()
+        assert written == []
+        # Its answer has no body to wait for.
+        heard, closed = say(
+            server.port, b"HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 3
+        )
+        assert (statuses(heard), closed) == ([405], True)
+        assert heard == written.pop()
+        assert heard.endswith(b"\r\n\r\n")
+
+
 def test_a_second_request_before_the_first_answer_is_not_answered(server):
     heard, closed = say(server.port, post() + post(), 3)
 

@@ -98,14 +98,31 @@ class Pieces:
 
 
 class Ending:
-    """The transport as uvicorn's cycle sees it: closing it is left to the connection."""
+    """The transport as uvicorn's cycle sees it: closing it is left to the connection, and the head
+    of an answer leaves together with what follows it.
+
+    A server that is killed between the two would leave a head without a body. botocore does not
+    compare what came with Content-Length, takes that for an empty answer and does not try again.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._cycle = connection.cycle
+        self._head: bytes | None = None
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
-        self._connection.transport.write(data)
+        if self._head is None and self._cycle.response_started:
+            self._head = data
+        else:
+            self.flush(data)
+
+    def flush(self, more: bytes = b"") -> None:
+        """Send what was kept, and more."""
+        if self._head:
+            self._head, more = b"", self._head + more
+        if more:
+            self._connection.transport.write(more)
 
     def is_closing(self) -> bool:
         """Whether the end has begun."""
@@ -113,6 +130,7 @@ class Ending:
 
     def close(self) -> None:
         """End the connection after what was written."""
+        self.flush()
         self._connection.end()
 
 
@@ -270,6 +288,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the end of a body that nobody reads."""
+        self.cycle.transport.flush()  # type: ignore[attr-defined]
         super().on_response_complete()
         self._unset_keepalive_if_required()  # The deadline is ours.
         if self._state is State.ANSWER:
