@@ -1,12 +1,14 @@
 """What is SQLite's own about the store: opening, its pragmas, its queries, two processes."""
 
 import contextlib
+import gc
 import json
 import shutil
 import subprocess
 import sys
 
 import apsw
+import numpy as np
 import pytest
 
 from enrolments import (
@@ -22,7 +24,7 @@ from enrolments import (
 )
 from recollect.errors import ResourceAlreadyExistsException
 from recollect.gallery import audit
-from recollect.gallery.sqlite import SQLiteStore, commit
+from recollect.gallery.sqlite import SQLiteStore, commit, tables
 from recollect.gallery.sqlite import collections as collection_table
 from recollect.gallery.sqlite import database as database_module
 from recollect.gallery.sqlite import faces as face_tables
@@ -322,3 +324,40 @@ def test_a_log_that_grows_for_ever_takes_no_more_memory(tmp_path):
     # A page has its own few hundred bytes of head beside it.
     assert max(held) <= 1.1 * bound_bytes
     assert 2 * bound_bytes <= 16 << 20, "a server of 300 MiB may not grow by a twentieth of that"
+
+
+def test_no_cursor_stays_behind_a_scan(tmp_path):
+    def cursors():
+        gc.collect()
+        return sum(isinstance(thing, apsw.Cursor) for thing in gc.get_objects())
+
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+        staff = collection(store)
+        store.add_faces(staff, [enrolment(1), enrolment(2)])
+        before = cursors()
+        for _ in range(5):
+            assert sum(len(ids) for ids, _ in store.scan(staff)[1]) == 2
+            assert list(store.scan_users(staff)) == []
+
+        # Each one that stays slows every later statement down.
+        assert cursors() == before
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 4])
+def test_a_scan_has_every_face_once_whatever_its_blocks(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(tables, "SCAN_ROWS", block)
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+        staff = collection(store)
+        enrolled = [enrolment(number) for number in range(6)]
+        for one in enrolled:
+            store.add_faces(staff, [one])
+        store.delete_faces(staff, [enrolled[2].face.face_id])
+
+        scanned = list(store.scan(staff)[1])
+
+    ids = [face_id for ids, _ in scanned for face_id in ids]
+    assert ids == [one.face.face_id for one in enrolled[:2] + enrolled[3:]]
+    assert max(len(ids) for ids, _ in scanned) <= block
+    templates = np.concatenate([templates for _, templates in scanned])
+    expected = [one.template for one in enrolled[:2] + enrolled[3:]]
+    assert np.array_equal(templates, expected)
