@@ -50,7 +50,7 @@ def canonical_request(
     values: dict[str, list[str]] = {name: [] for name in signed}
     for name, value in headers:
         if name in values:
-            values[name].append(_SPACES.sub(" ", _FOLD.sub(" ", value).strip(" ")))
+            values[name].append(_trimmed(value))
     lines = [
         method,
         quote(_remove_dot_segments(path) if normalize else path, "/-_.~", "latin-1"),
@@ -61,6 +61,13 @@ def canonical_request(
         payload_sha256,
     ]
     return "\n".join(lines)
+
+
+def _trimmed(value: str) -> str:
+    """A header's value without spaces around it, and with one in the place of several."""
+    if "\n" in value or "  " in value:  # Hardly ever.
+        value = _SPACES.sub(" ", _FOLD.sub(" ", value))
+    return value.strip(" ")
 
 
 def canonical_query(query: str) -> list[tuple[str, str]]:
