@@ -40,6 +40,8 @@ UNANSWERED = (
     errors.InternalServerError,
     errors.ThrottlingException,
     errors.RequestTimeoutException,
+    # Signed before the machine was stopped for longer than a signature is valid.
+    errors.InvalidSignatureException,
     ServerUnreachable,
 )
 

@@ -11,6 +11,7 @@ from dict_store import DictStore
 from enrolments import Clock, Ids, collection, enrolment, face_id, sqlite_store, template
 from exact_arena import ExactArena
 from recollect.errors import InternalServerError, ResourceNotFoundException
+from recollect.gallery.arena import Arena
 from recollect.gallery.gallery import Galleries
 from recollect.gallery.store import Change
 
@@ -186,6 +187,26 @@ def test_a_collection_that_goes_while_a_search_waits_is_not_found(store, galleri
     galleries._arena.search = deleted_first
     with pytest.raises(ResourceNotFoundException):
         found(galleries, staff, 1)
+
+
+def test_a_face_that_goes_while_a_search_runs_is_not_in_its_answer(store):
+    staff = collection(store)
+    store.add_faces(staff, [enrolment(number) for number in range(5)])
+    galleries = Galleries(store, Arena(), lambda _: None)
+    galleries.load()
+    references = store.references
+
+    def deleted_first(c, face_ids):
+        store.references = references
+        store.delete_faces(c, [face_id(2)])
+        return references(c, face_ids)
+
+    store.references = deleted_first
+    found = galleries.search_faces(staff, template(3), count_max=9, score_min=-1.0)
+
+    scores = {number: float(template(number) @ template(3)) for number in (0, 1, 3, 4)}
+    best = sorted(scores, key=scores.__getitem__, reverse=True)
+    assert found == [(enrolment(n).face, pytest.approx(scores[n], abs=1e-6)) for n in best]
 
 
 def test_many_at_once_always_find_what_they_were_told_is_there(tmp_path):
