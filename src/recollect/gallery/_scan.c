@@ -468,13 +468,13 @@ INLINE size_t scan_codes(const Part *part, uint32_t index, uint32_t first, uint3
 }
 
 /* The square of k standard deviations of what sign bits say of a product, where the offset is at
- * most this. */
-INLINE float doubt(float factor, float offset, const Query *q) {
+ * most this and the square of the part of q across r at most `across`. */
+INLINE float doubt(float factor, float offset, float across, const Query *q) {
     /* |r|^2 is |x|^2 - 2 m.x + |m|^2, and x is of unit length. */
     const float size = (float)q->stride, rest = q->unit - 2 * offset;
     const float own = factor * factor - (rest > 0 ? rest / size : 0);
     return q->deviations * q->deviations *
-           (q->whole * q->whole * size / (size - 1) * (own > 0 ? own : 0) +
+           (across * size / (size - 1) * (own > 0 ? own : 0) +
             q->weight_error * q->weight_error * factor * factor);
 }
 
@@ -487,9 +487,13 @@ INLINE size_t scan_signs(const Part *part, uint32_t index, uint32_t first, uint3
     /* x.q is r.q + m.q, and r.q about f.(agreement - step.flips). First with the largest f and m.x
      * of the group: no column is read but of the rows that this leaves. */
     const float lenient = need + q->base - q->common - q->rounding;
+    /* Where r.q is as large as wanted, at most this of q lies across r. */
+    const float longest = part->norm_max + part->error_max;
+    const float along = lenient > 0 && longest > 0 ? lenient / longest : 0;
+    const float across = along < q->whole ? q->whole * q->whole - along * along : 0;
     const Top *tops = part->tops + first / GROUP;
     for (uint32_t i = 0; i <= (first % GROUP + rows - 1) / GROUP; i++) {
-        const float missing = lenient - sqrtf(doubt(tops[i].factor, tops[i].offset, q));
+        const float missing = lenient - sqrtf(doubt(tops[i].factor, tops[i].offset, across, q));
         const float allowed = (q->agreement - missing / tops[i].factor) / q->step + 1.01f;
         fewer[i] = missing <= 0 || allowed > 65535 ? 65535 : allowed < 0 ? 0 : (uint16_t)allowed;
     }
@@ -502,7 +506,7 @@ INLINE size_t scan_signs(const Part *part, uint32_t index, uint32_t first, uint3
         const float factor = part->factor[row];
         const float missing = lenient - factor * (q->agreement - q->step * (float)flip[i]);
         hit[i] = missing <= 0 ||
-                 missing * missing <= doubt(factor, part->tops[row / GROUP].offset, q);
+                 missing * missing <= doubt(factor, part->tops[row / GROUP].offset, across, q);
     }
     size_t close = 0;
     for (size_t i = 0; i < alike; i++) kept[close] = kept[i], close += hit[i];

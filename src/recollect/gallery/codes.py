@@ -12,11 +12,13 @@ with e = |r - s·c|, e_q = |r_q - s_q·c_q|, h = |s·c|, by Cauchy and Schwarz:
 Any m gives the same scores; one near the mean of the templates gives finer codes.
 
 The first stage of long templates looks at one bit a dimension. With one fixed random rotation R,
-b = the signs of R·r and f = |r|² / Σ|(R·r)_i|, the product r·q is about f·Σ b_i·(R·q)_i. Over
-rotations its error has the standard deviation f·|q|·sqrt((1 - a²)·d/(d - 1)), where
-a = |r| / (f·sqrt(d)) is the cosine of R·r and b. This is a statistical statement, not a bound: six
-deviations miss about one pair in 10^9 of those that score exactly the threshold. The score is
-r·q + m·q: here only the template is centred, so that nothing but f differs from row to row.
+b = the signs of R·r and f = |r|² / Σ|(R·r)_i|, the product p = r·q is about f·Σ b_i·(R·q)_i. What
+b has along R·r gives p itself; only what it has across meets the part of q across r, whose square
+is |q|² - p²/|r|². So over rotations the error has the standard deviation
+f·sqrt((|q|² - p²/|r|²)·(1 - a²)·d/(d - 1)), where a = |r| / (f·sqrt(d)) is the cosine of R·r and b.
+This is a statistical statement, not a bound: six deviations miss about one pair in 10^9 of those
+that score exactly the threshold. The score is r·q + m·q: here only the template is centred, so that
+nothing but f differs from row to row.
 
 Source of the first stage: J. Gao, C. Long, "RaBitQ: Quantizing High-Dimensional Vectors with a
 Theoretical Error Bound for Approximate Nearest Neighbor Search", SIGMOD 2024.
