@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
-_PLACES = np.array([place for place in range(36) if place not in (8, 13, 18, 23)])
-"""Where the 32 digits stand in the text of a UUID; dashes fill the rest."""
+_FIELDS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+"""Digits of each field of a UUID; a dash stands between two fields."""
 
 
 def new_face_id() -> str:
@@ -57,9 +56,9 @@ def unpacked(raw: bytes) -> str:
 
 def unpacked_all(raw: Sequence[bytes]) -> list[str]:
     """The texts of many ids, several times as fast as one by one."""
-    values = np.frombuffer(b"".join(raw), np.uint8).reshape(-1, 16)
-    texts = np.full((len(values), 36), ord("-"), np.uint8)
-    texts[:, _PLACES[0::2]] = _DIGITS[values >> 4]
-    texts[:, _PLACES[1::2]] = _DIGITS[values & 15]
-    joined = texts.tobytes().decode("ascii")
-    return [joined[start : start + 36] for start in range(0, len(joined), 36)]
+    digits = np.frombuffer(b"".join(raw).hex().encode("ascii"), np.uint8).reshape(-1, 32)
+    lines = np.full((len(digits), 37), ord("-"), np.uint8)
+    lines[:, 36] = ord("\n")
+    for dashes, (first, end) in enumerate(_FIELDS):
+        lines[:, first + dashes : end + dashes] = digits[:, first:end]
+    return lines.tobytes().decode("ascii").splitlines()
