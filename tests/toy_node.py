@@ -30,13 +30,18 @@ def serving(data, *manner):
     settings = [f"data={data}", f"account={ACCOUNT}", "port=0", "pack=toy", "log_level=error"]
     settings += ["store=", "master_key="]
     environ = {name: v for name, v in os.environ.items() if not name.startswith("RECOLLECT_")}
-    with subprocess.Popen(
-        [sys.executable, __file__, *settings, *manner],
-        env=environ | {"PYTHONPATH": str(Path(__file__).parent)},
-        stdout=subprocess.DEVNULL,
-    ) as process:
+    log = data.with_suffix(".log")
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(
+            [sys.executable, __file__, *settings, *manner],
+            env=environ | {"PYTHONPATH": str(Path(__file__).parent)},
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
         try:
-            own._ready(data / "address", process, data / "none.log")
+            own._ready(data / "address", process, log)
             yield process
         finally:
             process.kill()
