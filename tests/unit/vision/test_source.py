@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -20,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recollect.errors import ImageTooLargeException, InvalidS3ObjectException
+from recollect.vision import folder as folder_module
 from recollect.vision import s3
 from recollect.vision.s3 import Credentials, ObjectUnavailable, S3Bucket, signature
 from recollect.vision.source import BYTES_MAX, Bucket, Buckets
@@ -410,7 +412,9 @@ def test_a_file_that_grows_while_it_is_read_is_cut_off(folder, tree, monkeypatch
         facts[6] = 50
         return os.stat_result(facts)
 
-    monkeypatch.setattr(os, "fstat", before_it_grew)
+    # Of this module alone: others have files open meanwhile.
+    own = SimpleNamespace(**{**vars(os), "fstat": before_it_grew})
+    monkeypatch.setattr(folder_module, "os", own)
 
     with pytest.raises(ImageTooLargeException):
         folder.read("local", "growing", None)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,7 +67,9 @@ def test_a_crash_leaves_the_old_pack_or_the_new_one_or_none(tmp_path, monkeypatc
             return real[name](*arguments)
 
         with monkeypatch.context() as patched:
-            patched.setattr(folder.os, "fsync", lambda *a, step=step: step("fsync", *a))
+            # Stores of other tests may sync their files meanwhile.
+            own = {**vars(os), "fsync": lambda *a, step=step: step("fsync", *a)}
+            patched.setattr(folder, "os", SimpleNamespace(**own))
             patched.setattr(type(tmp_path), "rename", lambda *a, step=step: step("rename", *a))
             try:
                 put(models)
