@@ -86,6 +86,9 @@ class Loader:
                     # Where this process found its modules, so that the child finds the same ones.
                     "PYTHONPATH": os.pathsep.join(str(Path(p).absolute()) for p in sys.path if p),
                     "OPENBLAS_NUM_THREADS": "1",
+                    # glibc would return the memory of each job to the kernel and fault it in anew.
+                    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+                    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
                 },
                 cwd="/",
                 # Ctrl-C is for the server, which ends its children itself.
