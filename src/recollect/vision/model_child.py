@@ -81,6 +81,7 @@ def nurse(parent: socket.socket, packs: Mapping[str, Pack]) -> None:
     finally:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def serve(parent: socket.socket, descriptor: int, packs: Mapping[str, Pack]) -> NoReturn:
