@@ -1,7 +1,7 @@
 """The process that loads the models once, and its forks, which run them for one call at a time.
 
-Forks share what was loaded: each further one costs a few megabytes and milliseconds. A fork holds
-no secret and no file but its connection, can open none, and reaches nothing else.
+Forks share what was loaded: each further one has some 20 MB of its own and takes milliseconds. A
+fork holds no secret and no file but its connection, can open none, and reaches nothing else.
 """
 
 from __future__ import annotations
@@ -24,15 +24,13 @@ import msgspec
 import numpy as np
 
 from recollect.vision import jail
+from recollect.vision.decode_child import MAPPED
 from recollect.vision.manifest import PackError, parse, unusable
 from recollect.vision.model_job import FORK, READY, Answer, encode, jobs, receive, send
 from recollect.vision.pack import Pack, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-MAPPED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-"""All pages of a picture at once, where the system can."""
 
 
 def main() -> None:

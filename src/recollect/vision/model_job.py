@@ -64,7 +64,7 @@ def _written(value: object) -> object:
         return value.tobytes()
     if isinstance(value, np.generic):
         return value.item()
-    raise NotImplementedError(type(value))
+    raise TypeError(f"a job or an answer holds no {type(value).__name__}")
 
 
 def _read(kind: object, value: bytes) -> object:

@@ -35,8 +35,8 @@ WAIT_S_MAX: Final = 10.0
 class ModelPool:
     """A bounded pool of processes that run the packs' nets, one job each at a time.
 
-    One process loads the packs and is forked for each place, so a further place costs a few
-    megabytes. A process that dies, or takes too long, fails its own job and is replaced.
+    One process loads the packs and is forked for each place, so what was loaded is there
+    once. A process that dies, or takes too long, fails its own job and is replaced.
 
     Args:
         folders: of the packs.
