@@ -69,10 +69,13 @@ def evaluate(
             if peer is not None:
                 evaluations.append(_of_peer(asked, answers, seed, resamples, track))
                 reckoning = Reckoning(resamples, seed, track)
-                ours, theirs = (evaluation.searches for evaluation in evaluations)
+                ours, theirs = evaluations
                 beside = [
+                    figures.beside_in_turn(one, other, reckoning)
+                    for one, other in zip(ours.turns, theirs.turns, strict=True)
+                ] + [
                     figures.beside(one, other, reckoning)
-                    for one, other in zip(ours, theirs, strict=True)
+                    for one, other in zip(ours.searches, theirs.searches, strict=True)
                 ]
     except (data.DataError, AnswersError, OwnServerError, PeerMissing, SubjectError) as problem:
         raise CommandError(str(problem)) from None
@@ -213,8 +216,8 @@ def _print_figures(evaluations: list[Evaluation]) -> None:
                     measured["title"] + enrolled,
                     f"{measured['mated']:,} / {measured['nonmated']:,}",
                     *(
-                        "-" if figure["value"] is None else rate(figure)
-                        for figure in (measured["figures"][name] for name in columns)
+                        "-" if figure is None or figure["value"] is None else rate(figure)
+                        for figure in map(measured["figures"].get, columns)
                     ),
                 )
             console.print(table)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recollect.measure.data import EvaluationData, PairTable, Picture, Variant
     from recollect.measure.figures import Reckoning
     from recollect.measure.metrics import Numbers
-    from recollect.measure.observed import Comparisons, Places, Searches
+    from recollect.measure.observed import Comparisons, Places, Searches, Turns
     from recollect.measure.server import Track
     from recollect.measure.subject import Box, Found, Subject
 
@@ -35,6 +35,7 @@ class Evaluation:
     """Every figure, as JSON has it."""
     comparisons: list[Comparisons] = field(default_factory=list)
     searches: list[Searches] = field(default_factory=list)
+    turns: list[Turns] = field(default_factory=list)
     qualities: dict[str, tuple[Numbers, dict[str, Numbers]]] = field(default_factory=dict)
     """For each set compared whole: mated scores, and by name the worse face's quality."""
 
@@ -109,6 +110,11 @@ def _one_set(
             result.document["verification"].append(
                 figures.verification(seen, result.thresholds, reckoning)
             )
+
+    if len(everything.mated) and len(everything.nonmated):
+        turns = observed.in_turn(f"{name}, enrolled in turn", person, scores)
+        result.turns.append(turns)
+        result.document["identification"].append(figures.in_turn(turns, reckoning))
 
     first, second = everything.mated_pair.T
     size_px = observed.sizes_px(pictures, faces)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from recollect.measure.metrics import Numbers
-    from recollect.measure.observed import Comparisons, Searches
+    from recollect.measure.observed import Comparisons, Searches, Turns
 
 Figure = dict[str, Any]
 """value, low, high, of: a rate, its 95 % interval, and the trials behind it; or why: no value."""
@@ -162,12 +162,25 @@ def identification(
     }
 
 
-def beside(ours: Searches, theirs: Searches, reckoning: Reckoning) -> dict[str, Any]:
-    """By how much the rates of one subject differ from another's in the same searches.
+def in_turn(seen: Turns, reckoning: Reckoning) -> dict[str, Any]:
+    """Rank-1 over every choice of one enrolled photograph a person; N is the number of people."""
+    return {
+        "title": seen.title,
+        "N": seen.people_count,
+        "R": 1,
+        "mated": len(seen.first),
+        "nonmated": 0,
+        "figures": reckoning.figures(
+            seen.people_count,
+            {"rank-1": len(seen.first)},
+            lambda drawn: [_share_first(seen, drawn)],
+            seen.title,
+        ),
+    }
 
-    The same people are drawn for both, so that what is hard for both cancels out: the interval of
-    a difference is narrower than those of the two rates, and tells more than whether they overlap.
-    """
+
+def beside(ours: Searches, theirs: Searches, reckoning: Reckoning) -> dict[str, Any]:
+    """By how much the rates of one subject differ from another's in the same searches."""
     rates = [r for r in FPIRS if metrics.carries(min(len(ours.best), len(theirs.best)), r)]
     names = [*(f"FNIR at FPIR {rate:g}" for rate in rates), "rank-1"]
 
@@ -175,15 +188,45 @@ def beside(ours: Searches, theirs: Searches, reckoning: Reckoning) -> dict[str, 
         pairs = zip(_at_rates(ours, rates, drawn), _at_rates(theirs, rates, drawn), strict=True)
         return [one - other for one, other in pairs]
 
-    bounds = reckoning.bounds(ours.people_count, statistic, f"{ours.title} beside the peer")
+    return _differences(ours, len(ours.mate), names, statistic, reckoning)
+
+
+def beside_in_turn(ours: Turns, theirs: Turns, reckoning: Reckoning) -> dict[str, Any]:
+    """By how much rank-1 over every choice of the enrolled photographs differs."""
+
+    def statistic(drawn: Numbers | None) -> list[float]:
+        return [_share_first(ours, drawn) - _share_first(theirs, drawn)]
+
+    return _differences(ours, len(ours.first), ["rank-1"], statistic, reckoning)
+
+
+def _differences(
+    seen: Searches | Turns,
+    mated_count: int,
+    names: Sequence[str],
+    statistic: Callable[[Numbers | None], list[float]],
+    reckoning: Reckoning,
+) -> dict[str, Any]:
+    """Differences of two subjects' rates with their intervals.
+
+    The same people are drawn for both, so that what is hard for both cancels out: the interval of
+    a difference is narrower than those of the two rates, and tells more than whether they overlap.
+    """
+    bounds = reckoning.bounds(seen.people_count, statistic, f"{seen.title} beside the peer")
     return {
-        "title": ours.title,
-        "mated": len(ours.mate),
+        "title": seen.title,
+        "mated": mated_count,
         "differences": {
             name: {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
             for name, value, (low, high) in zip(names, statistic(None), bounds, strict=True)
         },
     }
+
+
+def _share_first(seen: Turns, drawn: Numbers | None) -> float:
+    """Rank-1: the mean share of the choices, each photograph as often as its person was drawn."""
+    times = np.ones(len(seen.first)) if drawn is None else drawn[seen.person]
+    return float(times @ seen.first / times.sum()) if times.any() else math.nan
 
 
 def _times(seen: Searches, drawn: Numbers | None) -> tuple[Numbers | None, Numbers | None]:

@@ -84,6 +84,22 @@ class Searches:
     """Shorter side of the probe's face; NaN where not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Searches among one photograph of each person, over every choice of the enrolled ones.
+
+    A search table rests on one choice; all of them together say the same of more photographs.
+    """
+
+    title: str
+    first: Numbers
+    """For each photograph that has a mate: in which share of the choices the mate comes first."""
+    person: Places
+    """Number of its person, from 0."""
+    people_count: int
+    """People enrolled, those with a single photograph among them."""
+
+
 def people(pictures: Sequence[Picture]) -> Places:
     """Number the people on pictures from 0, by name."""
     names = {name: number for number, name in enumerate(sorted({p.identity for p in pictures}))}
@@ -174,6 +190,31 @@ def searched(
         best=stranger[every],
         nonmated_person=of_probes[every],
     )
+
+
+def in_turn(title: str, person: Places, scores: Numbers) -> Turns:
+    """Search each photograph among one of each person, chosen in every way that there is.
+
+    Each way counts alike, so a stranger with k photographs, j of which are as near as the mate or
+    nearer, leaves the mate first in 1 - j / k of them, whoever else is enrolled.
+
+    Args:
+        title: of the set.
+        person: number of the person on each photograph, from 0.
+        scores: all against all, symmetric; `MISSING` for a face that was not found.
+    """
+    photographs = np.bincount(person)
+    searched = np.flatnonzero(photographs[person] > 1)
+    first = np.zeros(len(searched))
+    for number, probe in enumerate(searched):
+        mates = np.flatnonzero(person == person[probe])
+        for mate in mates[mates != probe]:
+            if scores[probe, mate] > MISSING:
+                nearer = scores[probe] >= scores[probe, mate]
+                share = np.bincount(person[nearer], minlength=len(photographs)) / photographs
+                share[person[probe]] = 0
+                first[number] += np.prod(1 - share) / (len(mates) - 1)
+    return Turns(title, first, person[searched], len(photographs))
 
 
 def _of_pairs(person: Places, *pairs: Places) -> Places:

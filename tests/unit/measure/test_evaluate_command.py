@@ -76,7 +76,10 @@ def test_drawn_people_are_told_apart_and_missing_faces_are_errors(document):
     assert everything["figures"]["FMR at Similarity 80"]["value"] == 0
     assert (pairs["mated"], pairs["nonmated"]) == (9, 7)
 
-    search, left_out = document["identification"]
+    turns, search, left_out = document["identification"]
+    # A faceless photograph is never found; its person's other two lose it in every other choice.
+    assert (turns["N"], turns["mated"]) == (9, 27)
+    assert turns["figures"]["rank-1"]["value"] == pytest.approx((21 + 4 / 2) / 27)
     assert (search["N"], search["mated"], search["nonmated"]) == (6, 12, 2)
     assert search["figures"]["rank-1"]["value"] == 11 / 12
     assert search["figures"]["FPIR at Similarity 80"]["value"] == 0

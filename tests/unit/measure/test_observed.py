@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,26 @@ def test_a_search_is_read_for_its_mate_and_its_best_stranger():
     assert left_out.best.tolist() == [90.0, 60.0, 20.0, MISSING]
 
 
+@given(sets())
+def test_photographs_enrolled_in_turn_are_counted_over_every_choice_of_them(drawn):
+    identities, scores = drawn
+    of = {who: [n for n, name in enumerate(identities) if name == who] for who in set(identities)}
+    expected = []
+    for probe, who in enumerate(identities):
+        choices = itertools.product(*(set(of[name]) - {probe} for name in sorted(of)))
+        firsts = []
+        for chosen in choices if len(of[who]) > 1 else ():
+            (mate,) = (n for n in chosen if identities[n] == who)
+            best = max((scores[probe, n] for n in chosen if n != mate), default=MISSING)
+            firsts.append(scores[probe, mate] > max(best, MISSING))
+        expected += [np.mean(firsts)] if firsts else []
+
+    seen = observed.in_turn("t", observed.people(pictures(*identities)), scores)
+
+    assert seen.first == pytest.approx(expected)
+    assert seen.people_count == len(of)
+
+
 def test_a_non_mated_probe_without_a_face_is_no_search():
     table = SearchTable("t", pictures("A"), (), pictures("X", "Y"))
     seen, _ = observed.searched(table, [Found(BOX)], [None, Search(BOX, ((0, 5.0),))])
@@ -200,3 +221,10 @@ def test_what_is_hard_for_both_leaves_the_interval_of_a_difference():
     assert of_ours["low"] < of_theirs["high"]
     same = figures.beside(ours, ours, reckoning)["differences"]
     assert {tuple(row.values()) for row in same.values()} == {(0.0, 0.0, 0.0)}
+
+    # The same searches, said as shares of the choices, differ by the same with the same interval.
+    turns = [
+        observed.Turns("t", np.isfinite(seen.rank).astype(np.float64), seen.mated_person, count)
+        for seen in (ours, theirs)
+    ]
+    assert figures.beside_in_turn(*turns, reckoning)["differences"]["rank-1"] == difference
