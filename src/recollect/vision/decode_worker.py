@@ -6,16 +6,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recollect.errors import ImageTooLargeException, InvalidImageFormatException
-from recollect.vision import decode_child
+from recollect.vision import child, decode_child
 from recollect.vision.header import bare_png
 from recollect.vision.shared_memory import KEPT_BYTES, SharedMemory
 
@@ -38,20 +36,9 @@ class Worker:
     """One place in the pool: a child process, or the next one after it died."""
 
     def __init__(self, cpu_s: float, memory_bytes: int, limits: Limits) -> None:
-        self._command = [
-            *(sys.executable, "-P", "-s", "-m", decode_child.__name__),
-            *(str(cpu_s), str(memory_bytes)),
-        ]
-        self._environment = {
-            # Where this process found its modules, so that the child finds the same ones.
-            "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path),
-            "OPENBLAS_NUM_THREADS": "1",
-            # glibc would return the memory of each picture to the kernel and fault it in anew.
-            "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-            "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
-            # A second guard behind the header reader.
-            "OPENCV_IO_MAX_IMAGE_PIXELS": str(limits.pixels_max),
-        }
+        self._arguments = str(cpu_s), str(memory_bytes)
+        # A second guard behind the header reader.
+        self._environment = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(limits.pixels_max)}
         self._deadline_s = WALL_PER_CPU * cpu_s
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -70,14 +57,8 @@ class Worker:
             ours, theirs = socket.socketpair()
             with theirs, ExitStack() as on_failure:
                 on_failure.enter_context(ours)
-                self._process = subprocess.Popen(  # noqa: S603 - nothing of it comes from a caller
-                    self._command,
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    env=self._environment,
-                    cwd="/",
-                    # Ctrl-C is for the server, which ends its children itself.
-                    start_new_session=True,
+                self._process = child.start(
+                    decode_child.__name__, theirs, self._arguments, self._environment
                 )
                 on_failure.pop_all()
             self._socket = ours

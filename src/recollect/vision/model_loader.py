@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from recollect.vision import child
 from recollect.vision.manifest import PackError
 from recollect.vision.model_job import FORK, READY, encode, receive, send
 
@@ -78,22 +76,7 @@ class Loader:
         self._socket, theirs = socket.socketpair()
         self._loaded = False
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - nothing of it comes from a caller
-                [sys.executable, "-P", "-s", "-m", CHILD],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env={
-                    # Where this process found its modules, so that the child finds the same ones.
-                    "PYTHONPATH": os.pathsep.join(str(Path(p).absolute()) for p in sys.path if p),
-                    "OPENBLAS_NUM_THREADS": "1",
-                    # glibc would return the memory of each job to the kernel and fault it in anew.
-                    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-                    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
-                },
-                cwd="/",
-                # Ctrl-C is for the server, which ends its children itself.
-                start_new_session=True,
-            )
+            self._process = child.start(CHILD, theirs)
         self._socket.settimeout(LOAD_S_MAX)
         send(self._socket, self._manifests)
 
