@@ -89,7 +89,7 @@ def measure(folder, asked):
 
     def scan():
         nonlocal count
-        count = sum(len(ids) for ids, _ in store.scan(collection)[1])
+        count = sum(len(block.ids) for block in store.scan([collection])[1])
 
     wall, cpu = timed(scan)
     print(f"reading back: {count / wall:,.0f} faces/s, {count / cpu:,.0f} by CPU time")

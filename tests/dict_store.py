@@ -11,9 +11,11 @@ from recollect.errors import (
     ResourceNotFoundException,
     ServiceQuotaExceededException,
 )
+from recollect.gallery.ids import packed_all
 from recollect.gallery.store import (
     AccessKey,
     Association,
+    Block,
     Change,
     Collection,
     Deletion,
@@ -277,17 +279,18 @@ class DictStore:
     def catch_up(self, collection, sequence):
         pass
 
-    def scan(self, collection):
-        entry = self._entry(collection)
-        ids = list(entry.faces)
-        templates = [entry.faces[i].template for i in ids]
-        return entry.sequence, iter([(ids, np.array(templates))] if ids else [])
+    def scan(self, collections):
+        entries = [self._entry(collection) for collection in collections]
+        return [entry.sequence for entry in entries], self._blocks(collections, entries)
 
-    def scan_users(self, collection):
-        entry = self._entry(collection)
-        found = [(key, u) for u, key in entry.users.items() if self._owned(entry, u)]
-        for key, user_id in found:
-            yield [key], self._aggregate(entry, user_id)[np.newaxis]
+    def _blocks(self, collections, entries):
+        for collection, entry in zip(collections, entries, strict=True):
+            for i, enrolment in entry.faces.items():
+                yield Block(collection, "faces", packed_all([i]), enrolment.template[np.newaxis])
+            for user_id, key in entry.users.items():
+                if self._owned(entry, user_id):
+                    mean = self._aggregate(entry, user_id)[np.newaxis]
+                    yield Block(collection, "users", packed_all([key]), mean)
 
     # Keys and audit
 

@@ -7,6 +7,7 @@ import numpy as np
 
 import postgres_server
 from dict_store import DictStore
+from recollect.gallery.ids import unpacked_all
 from recollect.gallery.sqlite import SQLiteStore
 from recollect.gallery.store import Enrolment, Face
 
@@ -81,6 +82,17 @@ def templates_of(store, collection, face_ids):
     """Their templates."""
     found, rows = store.references(collection, face_ids)
     return {face.face_id: row for face, row in zip(found, rows, strict=True)}
+
+
+def scanned(store, collection, kind="faces"):
+    """All that a scan finds of a kind, in its order: ids and templates."""
+    _, blocks = store.scan([collection])
+    return [
+        (i, row)
+        for block in blocks
+        if block.kind == kind
+        for i, row in zip(unpacked_all([block.ids.tobytes()]), block.templates, strict=True)
+    ]
 
 
 def sqlite_store(folder, *, clock=None, ids=None, **more):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from recollect.gallery.ids import unpacked_all
 from recollect.gallery.store import Candidate
 
 
@@ -12,10 +13,10 @@ class ExactArena:
         self.spaces = {}
         self.sequences = {}
 
-    def open(self, space, dimension, centre, *, keeps_templates=True):
+    def open(self, space, dimension, centre, *, keeps_templates=True, sequence=0):
         assert space not in self.spaces
         self.spaces[space] = {}
-        self.sequences[space] = 0
+        self.sequences[space] = sequence
 
     def need_bytes(self, dimension, rows, *, keeps_templates):
         return 4 * dimension * rows
@@ -24,7 +25,7 @@ class ExactArena:
         return sum(template.nbytes for template in self.spaces[space].values())
 
     def load(self, space, ids, templates):
-        self.spaces[space].update(zip(ids, templates, strict=True))
+        self.spaces[space].update(zip(unpacked_all([ids.tobytes()]), templates, strict=True))
 
     def publish(self, space, sequence, added, removed):
         for i in removed:

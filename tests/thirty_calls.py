@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dict_store import DictStore
-from enrolments import ACCOUNT, MASTER_KEY, Clock, Ids, collection, enrolment, face_id
+from enrolments import ACCOUNT, MASTER_KEY, Clock, Ids, collection, enrolment, face_id, scanned
 from recollect.gallery.sqlite import SQLiteStore, store
 from recollect.gallery.store import AccessKey, Once
 
@@ -104,15 +104,8 @@ def state(store):
     """What a restart has to find again."""
     everything = {}
     for c in store.every_collection():
-        _, blocks = store.scan(c)
-        templates = [
-            (i, row.tobytes()) for ids, block in blocks for i, row in zip(ids, block, strict=True)
-        ]
-        aggregates = [
-            (i, np.round(row, 5).tobytes())
-            for ids, block in store.scan_users(c)
-            for i, row in zip(ids, block, strict=True)
-        ]
+        templates = [(i, row.tobytes()) for i, row in scanned(store, c)]
+        aggregates = [(i, np.round(row, 5).tobytes()) for i, row in scanned(store, c, "users")]
         everything[c.collection_id] = (
             store.counts(c),
             store.sequence(c),

@@ -3,7 +3,7 @@
 import signal
 import time
 
-from enrolments import ACCOUNT, face_id, template
+from enrolments import ACCOUNT, face_id, scanned, template
 from exact_arena import ExactArena
 from recollect.gallery import audit
 from recollect.gallery.gallery import Galleries
@@ -93,8 +93,7 @@ def all_faces(store, staff):
 def assert_whole(store, staff, found):
     """The tables agree with each other, and the index with them."""
     assert store.counts(staff)[0] == len(found)
-    scanned = {i for ids, _ in store.scan(staff)[1] for i in ids}
-    assert scanned == found
+    assert {i for i, _ in scanned(store, staff)} == found
     with store._database.reading() as sql:
         assert sql.row("PRAGMA integrity_check") == ("ok",)
     for user in store.list_users(staff, after="", limit=99):

@@ -11,6 +11,7 @@ import kernels
 from recollect.gallery import exact
 from recollect.gallery.arena import Arena
 from recollect.gallery.codes import DEVIATIONS
+from recollect.gallery.ids import packed_all
 from recollect.gallery.native import NativeKernel
 
 SPACE = (7, "faces")
@@ -46,7 +47,7 @@ def both(face_ids, templates, probe, kernel="auto", centre=None, threads=1, **op
     """Answers of the arena and of the oracle to the same question."""
     arena = Arena(kernel=kernel, threads=threads)
     arena.open(SPACE, templates.shape[1], centre)
-    arena.load(SPACE, face_ids, templates)
+    arena.load(SPACE, packed_all(face_ids), templates)
     found = arena.search(SPACE, probe, **options)
     arena.close()
     return found, exact.search(face_ids, templates, probe, **options)
@@ -89,7 +90,7 @@ def test_every_score_is_the_oracles_to_the_bit(kernel, dimension, common):
     probe = people(4, dimension, seed=1, common=common)[0]
     arena = Arena(kernel=kernel)
     arena.open(SPACE, dimension, templates[:350].mean(axis=0) if common else None)
-    arena.load(SPACE, ids(700), templates)
+    arena.load(SPACE, packed_all(ids(700)), templates)
 
     for count_max, score_min in [(4096, -1.0), (5, -1.0), (4096, 0.3), (4096, 0.9), (100, 0.0)]:
         question = {"count_max": count_max, "score_min": score_min}
@@ -107,7 +108,7 @@ def test_the_best_are_found_however_the_rows_are_ordered(kernel, dimension):
     for rows in (order, order[::-1]):
         arena = Arena(kernel=kernel)
         arena.open(SPACE, dimension, None)
-        arena.load(SPACE, [ids(10_000)[row] for row in rows], templates[rows])
+        arena.load(SPACE, packed_all(ids(10_000))[rows], templates[rows])
         for count_max in (1, 10, 4096):
             found = arena.search(SPACE, probe, count_max=count_max, score_min=-1.0)
             assert found == expected[:count_max]
@@ -134,7 +135,7 @@ def test_a_score_that_equals_the_threshold_is_found(kernel, dimension):
     probe = templates[3]
     arena = Arena(kernel=kernel)
     arena.open(SPACE, dimension, None)
-    arena.load(SPACE, ids(2000), templates)
+    arena.load(SPACE, packed_all(ids(2000)), templates)
     scores = dict(zip(ids(2000), exact.scores(templates, probe).tolist(), strict=True))
 
     for score in sorted(scores.values())[::-80]:
@@ -169,7 +170,7 @@ def missed(dimension, score, *, probes_count, rows_count, deviations=DEVIATIONS)
         score_min = float(exact.scores(rows, probe).min())
         arena = Arena(kernel=kernel)
         arena.open(SPACE, dimension, None)
-        arena.load(SPACE, ids(rows_count), rows)
+        arena.load(SPACE, packed_all(ids(rows_count)), rows)
         found = arena.search(SPACE, probe, count_max=rows_count, score_min=score_min)
         count += rows_count - len(found)
         arena.close()
@@ -217,7 +218,9 @@ class ArenaIsADict(RuleBasedStateMachine):
         self.arena = Arena(kernel=kernels.kernel_named(name))
         self.arena.open(SPACE, 8, self.pool.mean(axis=0))
         if loaded:
-            self.arena.load(SPACE, list(self.truth), np.stack(list(self.truth.values())))
+            self.arena.load(
+                SPACE, packed_all(list(self.truth)), np.stack(list(self.truth.values()))
+            )
 
     @rule(
         added=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=90),

@@ -109,7 +109,7 @@ def test_a_deleted_collection_is_gone_with_everything_in_it(store):
         lambda: store.tags(staff),
         lambda: store.tag(staff, {"a": "b"}, tags_max=9),
         lambda: store.untag(staff, ["a"]),
-        lambda: store.scan(staff),
+        lambda: store.scan([staff]),
     ):
         with pytest.raises(ResourceNotFoundException) as refused:
             use()

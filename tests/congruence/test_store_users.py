@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from enrolments import collection, enrolment, face_id, faces_of, template
+from enrolments import collection, enrolment, face_id, faces_of, scanned, template
 from recollect.errors import (
     ConflictException,
     IdempotentParameterMismatchException,
@@ -56,7 +56,7 @@ def test_a_user_is_made_once(store, staff):
 def test_a_user_without_faces_has_no_template(store, staff):
     assert store.user_template(staff, "anna") is None
     assert store.user_template(staff, "nobody") is None
-    assert list(store.scan_users(staff)) == []
+    assert scanned(store, staff, "users") == []
 
 
 def test_users_are_listed_by_key_in_pages(store, staff):
@@ -99,9 +99,9 @@ def test_a_users_template_is_the_weighted_mean_of_its_faces(store, staff):
     assert found.dtype == np.float32
     assert np.linalg.norm(found) == pytest.approx(1)
     assert np.allclose(found, mean(1, 2, 4), atol=1e-6)
-    ((keys, templates),) = store.scan_users(staff)
-    assert keys == [store.user(staff, "anna").key]
-    assert np.array_equal(templates[0], found)
+    ((key, template),) = scanned(store, staff, "users")
+    assert key == store.user(staff, "anna").key
+    assert np.array_equal(template, found)
 
 
 def test_the_order_of_association_does_not_change_a_bit(store, staff):
@@ -183,7 +183,7 @@ def test_a_user_that_lost_its_last_face_cannot_be_found(store, staff):
     store.disassociate_faces(staff, "anna", [face_id(0)], once=None)
 
     assert store.user_template(staff, "anna") is None
-    assert list(store.scan_users(staff)) == []
+    assert scanned(store, staff, "users") == []
 
 
 def test_a_deleted_users_faces_stay_and_belong_to_nobody(store, staff):

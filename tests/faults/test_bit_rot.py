@@ -7,7 +7,16 @@ import shutil
 import apsw
 import pytest
 
-from enrolments import ACCOUNT, collection, enrolment, face_id, sqlite_store, template, templates_of
+from enrolments import (
+    ACCOUNT,
+    collection,
+    enrolment,
+    face_id,
+    scanned,
+    sqlite_store,
+    template,
+    templates_of,
+)
 from exact_arena import ExactArena
 from recollect.errors import InternalServerError
 from recollect.gallery.crypt import Damaged
@@ -40,16 +49,15 @@ def read(folder):
     with contextlib.closing(store):
         try:
             return [
-                (store.list_faces(c, after="", limit=99), scanned(store, c))
+                (store.list_faces(c, after="", limit=99), templates_in(store, c))
                 for c in store.every_collection()
             ]
         except Damaged as refused:
             return str(refused)
 
 
-def scanned(store, c):
-    _, blocks = store.scan(c)
-    return [(ids, block.tobytes()) for ids, block in blocks]
+def templates_in(store, c):
+    return [(i, row.tobytes()) for i, row in scanned(store, c)]
 
 
 @pytest.mark.timeout(900)  # For the slow ones.
@@ -165,11 +173,11 @@ def test_a_template_that_was_moved_is_refused(whole, tmp_path):
         # The same face's template, from the other collection.
         write("UPDATE face SET sealed = ? WHERE row = ?", (sealed[theirs], ours))
         with pytest.raises(Damaged, match=f"{ACCOUNT}/{staff.key}/"):
-            list(store.scan(staff)[1])
+            scanned(store, staff)
 
         # Another face's template, from the same collection.
         write("UPDATE face SET sealed = ? WHERE row = ?", (sealed[ours + 1], ours))
         with pytest.raises(Damaged, match=face_id(4).replace("-", "")):
-            list(store.scan(staff)[1])
+            scanned(store, staff)
         with pytest.raises(Damaged):
             templates_of(store, staff, [face_id(4)])

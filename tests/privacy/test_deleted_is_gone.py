@@ -83,7 +83,7 @@ def test_a_reader_in_the_way_only_delays_it(tmp_path):
     with contextlib.closing(sqlite_store(folder)) as store:
         staff = collection(store)
         store.add_faces(staff, [enrolment(n) for n in range(10)])
-        _, blocks = store.scan(staff)
+        _, blocks = store.scan([staff])
         store.delete_faces(staff, [face_id(1)])
 
         began = time.monotonic()

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dict_store import DictStore
-from enrolments import Clock, Ids, enrolment, face_id, faces_of, sqlite_store
+from enrolments import Clock, Ids, enrolment, face_id, faces_of, scanned, sqlite_store
 from recollect.errors import AnswerError
-from recollect.gallery.store import Once
+from recollect.gallery.store import KINDS, Once
 
 ACCOUNTS = ("111111111111", "222222222222")
 names = st.sampled_from(["a", "b"])
@@ -176,7 +176,8 @@ def everything(store, c):
     """All that can be read of a collection."""
     faces = store.list_faces(c, after="", limit=99)
     users = store.list_users(c, after="", limit=99)
-    sequence, blocks = store.scan(c)
+    (sequence,), blocks = store.scan([c])
+    blocks.close()
     return (
         store.counts(c),
         sequence,
@@ -187,13 +188,8 @@ def everything(store, c):
         store.tags(c),
         [store.list_faces(c, after="", limit=2, user_id=user.user_id) for user in users],
         [plain(store.user_template(c, user.user_id)) for user in users],
-        sorted(rows(blocks)),
-        sorted(rows(store.scan_users(c))),
+        [sorted((i, plain(row)) for i, row in scanned(store, c, kind)) for kind in KINDS],
     )
-
-
-def rows(blocks):
-    return [(i, plain(row)) for ids, block in blocks for i, row in zip(ids, block, strict=True)]
 
 
 def plain(template):

@@ -111,11 +111,10 @@ def check(data: DataOption = None, as_json: JsonOption = False) -> None:
         with _bar("Reading templates") as progress:
             for collection in collections:
                 try:
-                    for ids, _ in store.scan(collection)[1]:
-                        faces += len(ids)
-                        progress(faces, total)
-                    for _ in store.scan_users(collection):
-                        pass
+                    for block in store.scan([collection])[1]:
+                        if block.kind == "faces":
+                            faces += len(block.ids)
+                            progress(faces, total)
                 except Damaged as damage:
                     damages.append(
                         f"collection {collection.account}/{collection.collection_id}: {damage}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from recollect.gallery.kernel import Kernel
-    from recollect.gallery.store import Template, Templates
+    from recollect.gallery.store import Ids, Template, Templates
 
 Space = tuple[int, str]
 """A collection's key and what is searched in it: "faces" or "users"."""
@@ -57,7 +57,7 @@ class Arena:
         assert threads >= 1
         self._kernel = choose(kernel) if isinstance(kernel, str) else kernel
         self._scanner = Scanner(self._kernel, threads)
-        self._shelves: dict[Layout, Shelf] = {}
+        self._shelves: dict[tuple[int, bool], Shelf] = {}
         self._centres: dict[tuple[int, bytes | None], Centre] = {}
         self._spaces: dict[Space, Region] = {}
         self._lock = threading.Lock()
@@ -79,6 +79,7 @@ class Arena:
         centre: Template | None,
         *,
         keeps_templates: bool = True,
+        sequence: int = 0,
     ) -> None:
         """Make a space, which must not exist.
 
@@ -89,19 +90,20 @@ class Arena:
             keeps_templates: or codes only, which at 128 dimensions are 160 bytes a face in place of
                 672 (`Layout.row_bytes`); a search then reads the templates of the few rows that it
                 has to score.
+            sequence: the last change of the truth that it will show when it is loaded.
         """
-        layout = self._layout(dimension, keeps_templates=keeps_templates)
         with self._lock:
             assert space not in self._spaces, f"{space} is open already"
-            shelf = self._shelves.get(layout)
+            shelf = self._shelves.get((dimension, keeps_templates))
             if shelf is None:
-                shelf = self._shelves[layout] = Shelf(layout)
+                shelf = Shelf(self._layout(dimension, keeps_templates=keeps_templates))
+                self._shelves[dimension, keeps_templates] = shelf
             # All collections of a pack share one: there may be tens of thousands of them.
             vector = None if centre is None else np.asarray(centre, np.float32).tobytes()
             shared = self._centres.get((dimension, vector))
             if shared is None:
                 shared = self._centres[dimension, vector] = Centre.of(centre, dimension)
-            self._spaces[space] = Region(shelf, self._kernel, shared)
+            self._spaces[space] = Region(shelf, self._kernel, shared, sequence)
 
     def need_bytes(self, dimension: int, rows: int, *, keeps_templates: bool) -> int:
         """Memory that so many rows take; those of a space that changes take up to half more."""
@@ -111,9 +113,9 @@ class Arena:
         """Memory that a space has taken from its shelf, rows without use included."""
         return self._spaces[space].held_bytes()
 
-    def load(self, space: Space, ids: Sequence[str], templates: Templates) -> None:
+    def load(self, space: Space, ids: Ids, templates: Templates) -> None:
         """Add references in bulk, before the first `publish`; their ids must be new."""
-        self._spaces[space].load(packed_all(ids), templates)
+        self._spaces[space].load(ids, templates)
 
     def publish(
         self,
@@ -131,7 +133,7 @@ class Arena:
         self._spaces[space].publish(sequence, added, removed)
 
     def sequence(self, space: Space) -> int:
-        """The last change applied; 0 before the first."""
+        """The last change applied."""
         return self._spaces[space].sequence
 
     def search(
@@ -245,13 +247,17 @@ class Arena:
                     wanted = expected.get(space) == record.sequence
                     wanted &= record.layout == self._layout(record.dimension, keeps_templates=keeps)
                     if wanted:
-                        self.open(space, record.dimension, centre, keeps_templates=keeps)
+                        self.open(
+                            space,
+                            record.dimension,
+                            centre,
+                            keeps_templates=keeps,
+                            sequence=record.sequence,
+                        )
                         opened.add(space)
                     for columns in reader.blocks(record):
                         if wanted:
                             self._spaces[space].restore(columns, record.widest)
-                    if wanted:
-                        self._spaces[space].settle(record.sequence)
             except BaseException:
                 for space in opened:
                     self.drop(space)

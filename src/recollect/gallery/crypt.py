@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,13 +13,16 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from recollect.gallery.store import Templates
 
+ID_BYTES: Final = 16
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
+
+ID: Final = struct.Struct(f"{ID_BYTES}s")
 
 
 class Damaged(Exception):
@@ -79,15 +83,32 @@ class TemplateBox:
 
     def open(self, ids: Sequence[bytes], sealed: Sequence[bytes], dimension: int) -> Templates:
         """Decrypt templates; Damaged names the first that cannot be opened."""
+        parts = [(blob[:NONCE_BYTES], blob[NONCE_BYTES:]) for blob in sealed]
+        return self._open(ids, parts, dimension)
+
+    def open_joined(self, ids: bytes, sealed: bytes, dimension: int) -> Templates:
+        """Decrypt templates that lie one behind the other, as their ids do."""
+        row = struct.Struct(f"{NONCE_BYTES}s{4 * dimension + TAG_BYTES}s")
+        count = len(ids) // ID_BYTES
+        if (len(ids), len(sealed)) != (count * ID_BYTES, count * row.size):
+            raise self._of_another_dimension()
+        return self._open([i for (i,) in ID.iter_unpack(ids)], row.iter_unpack(sealed), dimension)
+
+    def _open(
+        self, ids: Sequence[bytes], parts: Iterable[tuple[bytes, bytes]], dimension: int
+    ) -> Templates:
         decrypt, place = self._cipher.decrypt, self._place
         plain = []
         try:
-            for face, blob in zip(ids, sealed, strict=True):
-                plain.append(decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], place + face))
+            for face, (nonce, text) in zip(ids, parts, strict=True):
+                plain.append(decrypt(nonce, text, place + face))
         except (InvalidTag, ValueError) as error:
             where = f"{place.decode()}{ids[len(plain)].hex()}"
             raise Damaged(f"the template at {where} cannot be opened") from error
         joined = bytearray().join(plain)
         if len(joined) != len(ids) * dimension * 4:
-            raise Damaged(f"templates at {place.decode()} have another dimension")
+            raise self._of_another_dimension()
         return np.frombuffer(joined, "<f4").reshape(len(ids), dimension).astype("f4", copy=False)
+
+    def _of_another_dimension(self) -> Damaged:
+        return Damaged(f"templates at {self._place.decode()} have another dimension")

@@ -8,13 +8,18 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from recollect import telemetry
-from recollect.errors import InternalServerError, ThrottlingException
+from recollect.errors import (
+    InternalServerError,
+    ResourceNotFoundException,
+    ThrottlingException,
+)
 from recollect.gallery.crypt import Damaged
+from recollect.gallery.store import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
         Change,
         Collection,
         Face,
+        Kind,
         Store,
         Template,
         Templates,
@@ -33,9 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["faces", "users"]
-
-KINDS: Final[tuple[Kind, ...]] = ("faces", "users")
+TOGETHER: Final = 1024
+"""Collections that are read together at the start."""
 WAIT_S_MAX: Final = 5.0
 """Longest wait of a search for the index to reach the truth of its beginning."""
 LATER_MAX: Final = 10_000
@@ -50,6 +55,8 @@ EVERY: Final = "*"
 
 class _Index:
     """A collection in the arena, from one load to its end."""
+
+    __slots__ = ("bytes", "collection", "searches", "sequence")
 
     def __init__(self, collection: Collection, sequence: int) -> None:
         self.collection = collection
@@ -110,34 +117,30 @@ class Galleries:
         """Open collections, the one that was not searched for longest first."""
         store.subscribe(self._apply)
 
-    def load(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def load(self) -> None:
         """Build the index from the truth, as far as it is to be held from the start and fits.
 
         A collection with damaged templates is left out, named in the log, and answers every
         search with an error; the others are served.
-
-        Args:
-            progress: called with the faces loaded so far and those there are.
         """
         collections = [
             collection
             for collection in ([] if self._first == frozenset() else self._store.every_collection())
             if self._first is None or {EVERY, collection.collection_id} & self._first
         ]
-        total = sum(self._store.counts(collection)[0] for collection in collections if progress)
-        done = 0
-
-        def read(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress is not None:
-                progress(done, total)
-
-        for collection in collections:
-            if self._bytes_max and self._bytes + self._need(collection) > self._bytes_max:
-                log.warning("no memory for collection %s at the start", collection.collection_id)
-            else:
-                self._load(collection, time.monotonic(), read)
+        together = 1 if self._bytes_max else TOGETHER
+        for first in range(0, len(collections), together):
+            some = collections[first : first + together]
+            try:
+                if self._bytes_max and self._bytes + self._need(some[0]) > self._bytes_max:
+                    log.warning("no memory for collection %s at the start", some[0].collection_id)
+                else:
+                    self._load(some, time.monotonic())
+            except (Damaged, ResourceNotFoundException):
+                # Of one of them. Each by itself, so that the others are served.
+                for collection in some:
+                    with suppress(ResourceNotFoundException):
+                        self._load([collection], time.monotonic())
         self._loaded = True
 
     def restore(self, path: Path, key: bytes) -> None:
@@ -292,7 +295,7 @@ class Galleries:
         if index is not None:
             return index
         while True:
-            self._load(collection, deadline)
+            self._load([collection], deadline)
             self._store.catch_up(collection, wanted)
             with self._moved:
                 self._moved.wait_for(
@@ -321,72 +324,87 @@ class Galleries:
         index = self._open.get(key)
         return index is None or index.sequence >= wanted
 
-    def _load(
-        self,
-        collection: Collection,
-        deadline: float,
-        read: Callable[[int], None] | None = None,
-    ) -> None:
-        """Read a collection into the index, where nobody did or does so.
+    def _load(self, collections: Sequence[Collection], deadline: float) -> None:
+        """Read collections into the index, where nobody did or does so.
 
-        Others are searched and changed meanwhile; its own changes wait for the end.
+        Others are searched and changed meanwhile; their own changes wait for the end. One that is
+        damaged is broken from then on; of several nothing is read, and Damaged says why.
         """
-        key = collection.key
-        need = self._need(collection) if self._bytes_max else 0
+        need = sum(map(self._need, collections)) if self._bytes_max else 0
         with self._moved:
             while True:
-                if key in self._open or key in self._broken or key in self._loading:
+                wanted = [
+                    collection
+                    for collection in collections
+                    if collection.key not in self._open
+                    and collection.key not in self._broken
+                    and collection.key not in self._loading
+                ]
+                if not wanted:
                     return
                 if self._make_room(need):
                     break
                 if time.monotonic() >= deadline:
                     raise ThrottlingException
                 self._moved.wait(ROOM_EVERY_S)
-            later = self._loading[key] = []
+            later: dict[int, list[Change]] = {collection.key: [] for collection in wanted}
+            self._loading.update(later)
             self._bytes += need
         try:
-            index = self._read(collection, read)
+            indexes = self._read(wanted)
         except BaseException as error:
             with self._moved:
                 self._bytes -= need
-                del self._loading[key]
-                if isinstance(error, Damaged):
-                    self._break(collection, str(error))
+                for key in later:
+                    del self._loading[key]
+                    self._put_away(key)
+                if isinstance(error, Damaged) and len(wanted) == 1:
+                    self._break(wanted[0], str(error))
                     return
-                self._put_away(key)
             raise
-        telemetry.COLLECTIONS_LOADED.inc()
+        telemetry.COLLECTIONS_LOADED.inc(len(indexes))
         with self._moved:
             self._bytes -= need
-            del self._loading[key]
-            self._open[key] = index
-            with self._recency:
-                self._recent[key] = index
-            self._weigh(index)
-            for change in later:
-                self._take(change)
+            for index in indexes:
+                key = index.collection.key
+                del self._loading[key]
+                self._open[key] = index
+                with self._recency:
+                    self._recent[key] = index
+                self._weigh(index)
+                for change in later[key]:
+                    self._take(change)
+            telemetry.INDEX_BYTES.set(self._bytes)
             self._moved.notify_all()
 
-    def _read(self, collection: Collection, read: Callable[[int], None] | None) -> _Index:
-        key = collection.key
-        centre = self._centre_of(collection.pack)
-        if key in self._restored:
-            self._restored.remove(key)
-            return _Index(collection, self._arena.sequence((key, "faces")))
-        for kind in KINDS:
-            # Templates of faces never change, and are read beside the rest of an answer's rows.
-            keeps = kind != "faces"
-            self._arena.open((key, kind), collection.dimension, centre, keeps_templates=keeps)
-        sequence, blocks = self._store.scan(collection)
-        for ids, templates in blocks:
-            self._arena.load((key, "faces"), ids, templates)
-            if read is not None:
-                read(len(ids))
-        for ids, templates in self._store.scan_users(collection):
-            self._arena.load((key, "users"), ids, templates)
-        for kind in KINDS:
-            self._arena.publish((key, kind), sequence, (), ())
-        return _Index(collection, sequence)
+    def _read(self, collections: Sequence[Collection]) -> list[_Index]:
+        indexes = []
+        unread = []
+        for collection in collections:
+            if collection.key in self._restored:
+                self._restored.remove(collection.key)
+                sequence = self._arena.sequence((collection.key, "faces"))
+                indexes.append(_Index(collection, sequence))
+            else:
+                unread.append(collection)
+        if not unread:
+            return indexes
+        sequences, blocks = self._store.scan(unread)
+        for collection, sequence in zip(unread, sequences, strict=True):
+            centre = self._centre_of(collection.pack)
+            for kind in KINDS:
+                self._arena.open(
+                    (collection.key, kind),
+                    collection.dimension,
+                    centre,
+                    # Of faces they never change, and are read beside the rest of an answer's rows.
+                    keeps_templates=kind != "faces",
+                    sequence=sequence,
+                )
+            indexes.append(_Index(collection, sequence))
+        for block in blocks:
+            self._arena.load((block.collection.key, block.kind), block.ids, block.templates)
+        return indexes
 
     def _need(self, collection: Collection) -> int:
         """Memory that a collection will take."""
@@ -402,7 +420,6 @@ class Galleries:
         taken = sum(self._arena.held_bytes((key, kind)) for kind in KINDS)
         self._bytes += taken - index.bytes
         index.bytes = taken
-        telemetry.INDEX_BYTES.set(self._bytes)
 
     def _make_room(self, need: int) -> bool:
         """Put away what was not searched for longest; whether there is room now.
@@ -453,6 +470,7 @@ class Galleries:
                 self._publish(change, index)
                 if self._bytes_max:
                     self._weigh(index)
+                    telemetry.INDEX_BYTES.set(self._bytes)
                     self._make_room(0)
             except BaseException as error:
                 self._break(change.collection, f"the index could not follow: {error!r}")
@@ -462,7 +480,7 @@ class Galleries:
         """Read everything from the truth, the present change included; where memory is bound, it
         is left to whoever searches."""
         if not self._bytes_max:
-            self._load(collection, time.monotonic())
+            self._load([collection], time.monotonic())
 
     def _publish(self, change: Change, index: _Index) -> None:
         key, sequence = change.collection.key, change.sequence

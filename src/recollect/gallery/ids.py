@@ -48,6 +48,11 @@ def packed_all(texts: Sequence[str]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(raw, np.uint8).reshape(len(texts), 16)
 
 
+def split_ids(joined: bytes) -> npt.NDArray[np.uint8]:
+    """Ids that lie one behind the other, shape (count, 16)."""
+    return np.frombuffer(joined, np.uint8).reshape(-1, 16)
+
+
 def unpacked(raw: bytes) -> str:
     """The text of an id: 32 lower-case hexadecimal digits and four dashes."""
     digits = raw.hex()

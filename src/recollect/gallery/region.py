@@ -30,21 +30,29 @@ LOADED_BYTES: Final = 512 << 10
 
 
 class Region:
-    """One space: its extents, its directory of ids, and the views that searches hold."""
+    """One space: its extents, its directory of ids, and the views that searches hold.
 
-    def __init__(self, shelf: Shelf, kernel: Kernel, centre: Centre) -> None:
+    There may be tens of thousands, most of them small.
+    """
+
+    __slots__ = (
+        *("_clearing", "_directory", "_dropped", "_leftovers", "_readers", "_swapping", "_view"),
+        *("_writing", "centre", "kernel", "shelf"),
+    )
+
+    def __init__(self, shelf: Shelf, kernel: Kernel, centre: Centre, sequence: int) -> None:
         self.shelf = shelf
         self.kernel = kernel
         self.centre = centre
-        self._view = View(0, (), sequence=0)
+        self._view = View(0, (), sequence)
         self._directory: Directory | None = None
         # Held by a writer for a whole change. Searches never take it.
         self._writing = threading.Lock()
-        # Guards view, readers and leftovers; held for a few instructions.
+        # Guards all below; held for a few instructions.
         self._swapping = threading.Lock()
         self._readers: dict[int, int] = {}
         self._leftovers: list[tuple[int, Callable[[], None]]] = []
-        self._clearing = threading.Lock()
+        self._clearing = False
         self._dropped = False
 
     @contextmanager
@@ -83,11 +91,6 @@ class Region:
         """Append rows as a space of the same layout and centre held them."""
         with self._drafting() as draft:
             draft.copy(columns, widest)
-
-    def settle(self, sequence: int) -> None:
-        """State the sequence that what was loaded or restored stands at."""
-        with self._drafting() as draft:
-            draft.sequence = sequence
 
     def publish(
         self, sequence: int, added: Sequence[tuple[str, Template]], removed: Sequence[str]
@@ -154,20 +157,19 @@ class Region:
     def _clear_up(self) -> None:
         """Overwrite what no view in use shows any more, oldest first, one thread at a time.
 
-        Whoever finds another thread at it leaves the work to that thread, which looks again
-        after it has let go.
+        Whoever finds another thread at it leaves the work to that thread, which looks again.
         """
-        while self._overwritable() and self._clearing.acquire(blocking=False):
+        while self._leftovers:
+            with self._swapping:
+                oldest = min(self._readers, default=self._view.version)
+                if self._clearing or not self._leftovers or self._leftovers[0][0] > oldest:
+                    return
+                self._clearing = True
+                clear = self._leftovers.pop(0)[1]
             try:
-                while self._overwritable():
-                    self._leftovers.pop(0)[1]()
+                clear()
             finally:
-                self._clearing.release()
-
-    def _overwritable(self) -> bool:
-        with self._swapping:
-            oldest = min(self._readers, default=self._view.version)
-            return bool(self._leftovers) and self._leftovers[0][0] <= oldest
+                self._clearing = False
 
 
 class _Draft:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,14 @@ Template = npt.NDArray[np.float32]
 
 Templates = npt.NDArray[np.float32]
 """Unit-length float32 rows, shape (count, dimension)."""
+
+Ids = npt.NDArray[np.uint8]
+"""UUIDs, sixteen bytes each, shape (count, 16)."""
+
+Kind = Literal["faces", "users"]
+"""What is searched in a collection: its faces, or its users by their aggregates."""
+
+KINDS: Final[tuple[Kind, ...]] = ("faces", "users")
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height as ratios of the upright image; may leave 0..1."""
@@ -137,6 +145,17 @@ class Change:
     """The whole collection is gone."""
     missed: bool = False
     """What was changed up to here is not known any more: the collection has to be read anew."""
+
+
+class Block(NamedTuple):
+    """Some of what a search of a collection sees, as a scan reads it."""
+
+    collection: Collection
+    kind: Kind
+    ids: Ids
+    """FaceIds, or `User.key` of the users that have a face."""
+    templates: Templates
+    """A row for each id; of users the aggregates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,12 +378,23 @@ class Store(Log, Protocol):
         """All collections of all accounts, for rebuilding the index."""
         ...
 
-    def scan(self, collection: Collection) -> tuple[int, Iterator[tuple[list[str], Templates]]]:
-        """One consistent picture of a collection's faces: its sequence, and blocks of templates."""
-        ...
+    def scan(self, collections: Sequence[Collection]) -> tuple[list[int], Iterator[Block]]:
+        """One consistent picture of everything that a search of some collections sees.
 
-    def scan_users(self, collection: Collection) -> Iterator[tuple[list[str], Templates]]:
-        """Keys and aggregates of the users that have a face, in blocks."""
+        The moment lasts until the blocks are exhausted or closed. Many small collections are read
+        faster together than one by one.
+
+        Args:
+            collections: distinct ones.
+
+        Returns:
+            The sequence of each, and blocks of rows. A collection has as many of each kind as it
+            needs; one without rows has none.
+
+        Raises:
+            ResourceNotFoundException: one of them was deleted meanwhile.
+            Damaged: from the blocks too, where what is stored cannot be opened.
+        """
         ...
 
     # Keys and audit --------------------------------------------------------------------------

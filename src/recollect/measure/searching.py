@@ -22,6 +22,7 @@ from recollect import __version__
 from recollect.gallery import exact
 from recollect.gallery.arena import Arena
 from recollect.gallery.columns import mapped
+from recollect.gallery.ids import packed_all
 from recollect.gallery.kernel import choose
 from recollect.gallery.native import NativeKernel
 from recollect.measure.synthetic import identifiers, numbers
@@ -98,7 +99,7 @@ class Ours:
         before, seconds = _resident_bytes(), 0.0
         for rows, block in gallery.blocks():
             oracle.see(rows, block)
-            ids = identifiers(rows)
+            ids = packed_all(identifiers(rows))
             start = time.perf_counter()
             self.arena.load(SPACE, ids, block)
             seconds += time.perf_counter() - start

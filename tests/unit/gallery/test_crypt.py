@@ -90,6 +90,21 @@ def test_the_damaged_template_is_named():
             box.open(IDS, [*sealed[:3], broken, sealed[4]], 8)
 
 
+def test_templates_that_lie_one_behind_the_other_open_as_others_do():
+    box = TemplateBox(KEY, "1", 7)
+    ids, sealed = b"".join(IDS), box.seal(IDS, ROWS)
+
+    assert box.open_joined(ids, b"".join(sealed), 8).tobytes() == ROWS.tobytes()
+    assert box.open_joined(b"", b"", 8).shape == (0, 8)
+    for broken in mutants(sealed[3]):
+        joined = b"".join([*sealed[:3], broken, sealed[4]])
+        match = IDS[3].hex() if len(broken) == len(sealed[3]) else "another dimension"
+        with pytest.raises(Damaged, match=f"1/7/.*{match}"):
+            box.open_joined(ids, joined, 8)
+    with pytest.raises(Damaged, match="another dimension"):
+        box.open_joined(ids[:-1], b"".join(sealed), 8)
+
+
 def test_no_two_seals_are_alike():
     box = TemplateBox(KEY, "1", 7)
     nonces = {blob[:12] for _ in range(50) for blob in box.seal(IDS, ROWS)}

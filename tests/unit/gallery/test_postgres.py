@@ -229,15 +229,16 @@ def test_what_changes_while_a_collection_is_read_is_not_lost(pair, monkeypatch):
     here, there = pair
     staff = collection(here.store)
     here.store.add_faces(staff, [enrolment(1), enrolment(2)])
-    scan_users = there.store.scan_users
+    scan = there.store.scan
 
-    def slow(collection):
+    def slow(collections):
+        picture = scan(collections)
         here.store.delete_faces(staff, [face_id(1)])
         here.store.add_faces(staff, [enrolment(3)])
         eventually(lambda: len(there.seen) == 2)
-        return scan_users(collection)
+        return picture
 
-    monkeypatch.setattr(there.store, "scan_users", slow)
+    monkeypatch.setattr(there.store, "scan", slow)
 
     assert there.found(staff, 1) == []
     assert there.found(staff, 2) == [face_id(2)]
@@ -429,8 +430,7 @@ def test_no_statement_of_a_call_reads_a_whole_table(url, monkeypatch):
         for _ in range(2):
             store.record(b"{}")
         store.delete_faces(staff, ids[5:])
-        list(store.scan(staff)[1])
-        list(store.scan_users(staff))
+        list(store.scan([staff])[1])
         store._changes(staff, 1)
         store.delete_user(staff, "anna", None)
         store.delete_collection(staff)

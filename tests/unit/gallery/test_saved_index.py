@@ -49,7 +49,7 @@ def staff(store, path):
 
 
 def test_a_saved_index_is_taken_up_without_reading_a_template(store, path, staff, monkeypatch):
-    def scan(collection):
+    def scan(collections):
         raise AssertionError("read again")
 
     monkeypatch.setattr(store, "scan", scan)

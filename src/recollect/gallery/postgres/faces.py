@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from recollect.gallery.ids import packed, unpacked_all
 from recollect.gallery.postgres.collections import (
@@ -10,12 +10,12 @@ from recollect.gallery.postgres.collections import (
     COLLECTION_TABLES,
     Collections,
 )
-from recollect.gallery.rows import enrolled, missing, no_collection, raw_id, rounded
+from recollect.gallery.rows import enrolled, missing, raw_id, rounded
 from recollect.gallery.rows import face as face_of
 from recollect.gallery.store import Collection, Deletion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from recollect.gallery.postgres.database import Rows, Sql
     from recollect.gallery.postgres.tables import Transaction
@@ -27,10 +27,6 @@ COLUMNS: Final = (
     " FROM enrolled_user WHERE enrolled_user.collection = face.collection AND key = user_key) END"
 )
 FACE: Final = f"{COLUMNS} FROM face WHERE collection = tally.collection"
-FACE_BLOCK: Final = (
-    "SELECT row AS place, id, sealed FROM face_template WHERE collection = %s AND row > %s"
-    " ORDER BY row LIMIT %s"
-)
 REFERENCE: Final = (
     f"{COLUMNS}, sealed FROM face JOIN face_template USING (collection, row)"
     " WHERE collection = tally.collection AND face.id = ANY(%s)"
@@ -188,24 +184,6 @@ class Faces(Collections):
         )
         rows = self._of(self._database, collection, query, self._clock() - age_s, limit)
         return unpacked_all([face_id for (face_id,) in rows])
-
-    def scan(self, collection: Collection) -> tuple[int, Iterator[tuple[list[str], Templates]]]:
-        """See Store. Blocks come in the order of enrolment, of one moment, which lasts until the
-        iterator is exhausted or closed. From here on this node follows the collection.
-        """
-        # Before the picture is taken: what others commit in between is then delivered, too.
-        self._feed.follow(collection, self.sequence(collection))
-        picture = self._scan(collection)
-        sequence = cast("int", next(picture))
-        return sequence, cast("Iterator[tuple[list[str], Templates]]", picture)
-
-    def _scan(self, collection: Collection) -> Iterator[int | tuple[list[str], Templates]]:
-        with self._database.reading() as sql:
-            row = sql.row("SELECT sequence FROM tally WHERE collection = %s", collection.key)
-            if row is None:
-                raise no_collection(collection)
-            yield row[0]
-            yield from self._blocks(sql, collection, FACE_BLOCK, 0)
 
     def _known(
         self, sql: Sql, collection: Collection, images: Iterable[bytes]

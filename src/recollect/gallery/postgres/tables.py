@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from recollect.gallery import crypt
-from recollect.gallery.ids import unpacked_all
+from recollect.gallery.ids import split_ids, unpacked_all
 from recollect.gallery.rows import SCAN_ROWS, no_collection, no_user, raw_id
-from recollect.gallery.store import Change
+from recollect.gallery.store import Block, Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from recollect.gallery.postgres.database import Database, Rows, Sql
     from recollect.gallery.postgres.feed import Feed
-    from recollect.gallery.store import Collection, Templates
+    from recollect.gallery.store import Collection, Kind, Templates
 
 T = TypeVar("T")
 
@@ -174,8 +174,8 @@ class Tables:
         return box
 
     def _blocks(
-        self, sql: Sql, collection: Collection, query: str, place: Any
-    ) -> Iterator[tuple[list[str], Templates]]:
+        self, sql: Sql, collection: Collection, kind: Kind, query: str, place: Any
+    ) -> Iterator[Block]:
         """Ids and templates of everything a query finds, in blocks.
 
         A block is two values, in which PostgreSQL has put thousands of rows one behind the other:
@@ -184,6 +184,7 @@ class Tables:
         Args:
             sql: a connection that sees one moment.
             collection: whose.
+            kind: what the query finds.
             query: finds `place`, `id` and `sealed` of so many rows of a collection after a place.
             place: where to begin.
         """
@@ -195,16 +196,8 @@ class Tables:
             ((place, ids, sealed),) = sql.rows(joined, collection.key, place, SCAN_ROWS)
             if ids is None:
                 return
-            count = len(ids) // 16
-            size = len(sealed) // count
-            yield self._opened(
-                sql,
-                collection,
-                [
-                    (ids[16 * row : 16 * row + 16], sealed[size * row : size * row + size])
-                    for row in range(count)
-                ],
-            )
+            templates = self._box(collection, sql).open_joined(ids, sealed, collection.dimension)
+            yield Block(collection, kind, split_ids(ids), templates)
 
     def _opened(
         self, source: Rows, collection: Collection, rows: Sequence[tuple[bytes, bytes]]

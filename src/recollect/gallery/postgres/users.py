@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from recollect.gallery.membership import (
     strangers,
 )
 from recollect.gallery.postgres.faces import Faces
-from recollect.gallery.rows import ONCE_S, raw_id
+from recollect.gallery.rows import ONCE_S, no_collection, raw_id
 from recollect.gallery.rows import user as user_of
 
 if TYPE_CHECKING:
@@ -29,12 +29,16 @@ if TYPE_CHECKING:
     from recollect.gallery.membership import Answer
     from recollect.gallery.postgres.database import Sql
     from recollect.gallery.postgres.tables import Transaction
-    from recollect.gallery.store import Association, Collection, Once, Template, Templates, User
+    from recollect.gallery.store import Association, Block, Collection, Once, Template, User
 
 T = TypeVar("T")
 
 USER: Final = (
     "SELECT key, user_id, face_count FROM enrolled_user WHERE collection = tally.collection"
+)
+FACE_BLOCK: Final = (
+    "SELECT row AS place, id, sealed FROM face_template WHERE collection = %s AND row > %s"
+    " ORDER BY row LIMIT %s"
 )
 USER_BLOCK: Final = (
     "SELECT key AS place, key AS id, sealed FROM enrolled_user WHERE collection = %s AND key > %s"
@@ -163,10 +167,27 @@ class Users(Faces):
 
         return self._write(self._once(collection, once, write, encoded, decoded))[0]
 
-    def scan_users(self, collection: Collection) -> Iterator[tuple[list[str], Templates]]:
-        """See Store."""
+    def scan(self, collections: Sequence[Collection]) -> tuple[list[int], Iterator[Block]]:
+        """See Store. From here on this node follows the collections."""
+        for collection in collections:
+            # Before the picture is taken: what others commit in between is then delivered, too.
+            self._feed.follow(collection, self.sequence(collection))
+        picture = self._scan(collections)
+        sequences = cast("list[int]", next(picture))
+        return sequences, cast("Iterator[Block]", picture)
+
+    def _scan(self, collections: Sequence[Collection]) -> Iterator[list[int] | Block]:
         with self._database.reading() as sql:
-            yield from self._blocks(sql, collection, USER_BLOCK, b"")
+            keys = [collection.key for collection in collections]
+            query = "SELECT collection, sequence FROM tally WHERE collection = ANY(%s)"
+            sequences = dict(sql.rows(query, keys))
+            for collection in collections:
+                if collection.key not in sequences:
+                    raise no_collection(collection)
+            yield [sequences[key] for key in keys]
+            for collection in collections:
+                yield from self._blocks(sql, collection, "faces", FACE_BLOCK, 0)
+                yield from self._blocks(sql, collection, "users", USER_BLOCK, b"")
 
     def forget_tokens(self) -> None:
         """Forget the idempotency tokens that are too old to count."""

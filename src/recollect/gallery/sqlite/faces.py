@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from recollect.gallery.ids import packed, unpacked
 from recollect.gallery.rows import enrolled, missing, raw_id, rounded
@@ -12,7 +12,7 @@ from recollect.gallery.sqlite.tables import Tables, rows_of
 from recollect.gallery.store import Deletion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from recollect.gallery.sqlite.commit import Transaction
     from recollect.gallery.sqlite.database import Sql
@@ -24,7 +24,6 @@ COLUMNS: Final = (
 )
 FACE: Final = f"{COLUMNS} FROM face"
 FACE_OF_IMAGE: Final = f"{FACE} WHERE collection = ? AND image_id = ?"
-SEALED: Final = "SELECT id, sealed, row FROM face WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?"
 TEMPLATE: Final = "SELECT id, sealed FROM face WHERE collection = ? AND id = ?"
 REFERENCE: Final = f"{COLUMNS}, sealed FROM face WHERE collection = ? AND id = ?"
 
@@ -158,19 +157,6 @@ class Faces(Tables):
             self._numbers(sql, collection)
             rows = sql.rows(query, *rows_of(collection.key), self._clock() - age_s, limit)
         return [unpacked(face_id) for (face_id,) in rows]
-
-    def scan(self, collection: Collection) -> tuple[int, Iterator[tuple[list[str], Templates]]]:
-        """See Store. Blocks come in the order of enrolment; the picture lasts until the iterator
-        is exhausted or closed, and the log cannot be cut off meanwhile.
-        """
-        picture = self._scan(collection)
-        sequence = cast("int", next(picture))
-        return sequence, cast("Iterator[tuple[list[str], Templates]]", picture)
-
-    def _scan(self, collection: Collection) -> Iterator[int | tuple[list[str], Templates]]:
-        with self._database.reading() as sql:
-            yield self._numbers(sql, collection)[1]
-            yield from self._blocks(sql, collection, SEALED)
 
     def _known(
         self, sql: Sql, collection: Collection, images: Iterable[bytes]

@@ -16,7 +16,7 @@ from recollect.gallery.sqlite.database import Database
 from recollect.gallery.store import StoreUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from recollect.gallery.sqlite.commit import Volume
@@ -53,16 +53,25 @@ class Keyring:
 
     def open(self, uid: bytes, account: str, number: int) -> crypt.TemplateBox:
         """Open a collection's key; crypt.Damaged where it is destroyed or cannot be opened."""
-        with self._database.reading(snapshot=False) as sql:
-            row = sql.row("SELECT sealed FROM key WHERE uid = ?", uid)
-        if row is None:
-            raise crypt.Damaged(f"the key of collection {account}/{number} is gone")
-        box = crypt.TemplateBox(self._wrapping.open(row[0], uid), account, number)
+        box = self.open_all([(uid, account, number)])[number]
         with self._lock:
             if len(self._boxes) >= BOXES_MAX:
                 self._boxes.pop(next(iter(self._boxes)))
             self._boxes[number] = box
         return box
+
+    def open_all(self, owners: Sequence[tuple[bytes, str, int]]) -> dict[int, crypt.TemplateBox]:
+        """Open the keys of many collections at once, each as `open`; they are not held."""
+        with self._database.reading(snapshot=False) as sql:
+            query = "SELECT uid, sealed FROM key WHERE uid = ?"
+            sealed = dict(sql.each(query, [(uid,) for uid, _, _ in owners]))
+        boxes = {}
+        for uid, account, number in owners:
+            if uid not in sealed:
+                raise crypt.Damaged(f"the key of collection {account}/{number} is gone")
+            key = self._wrapping.open(sealed[uid], uid)
+            boxes[number] = crypt.TemplateBox(key, account, number)
+        return boxes
 
     def opened(self, number: int) -> crypt.TemplateBox | None:
         """The key of a collection by its number, where it was opened before."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from recollect.gallery.ids import unpacked_all
+from recollect.gallery import crypt
+from recollect.gallery.crypt import ID_BYTES
+from recollect.gallery.ids import split_ids, unpacked_all
 from recollect.gallery.rows import SCAN_ROWS, no_collection, no_user
-from recollect.gallery.store import Change
+from recollect.gallery.store import Block, Change, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from recollect.gallery import crypt
     from recollect.gallery.sqlite.commit import GroupCommit, Transaction
     from recollect.gallery.sqlite.database import Database, Sql
     from recollect.gallery.sqlite.keyring import Keyring
@@ -23,6 +28,24 @@ T = TypeVar("T")
 
 ROW_BITS: Final = 36
 """A row of a template or user is its collection's number and, in this many bits, its own."""
+
+
+def _sealed(table: str, key: str) -> str:
+    """A query for what is sealed in a table, between two rows, of collections given as JSON."""
+    return (
+        "SELECT count(*), max(row), group_concat(collection),"  # noqa: S608 - names of our own
+        " CAST(group_concat(id, '') AS BLOB), CAST(group_concat(sealed, '') AS BLOB)"
+        f" FROM (SELECT row, collection, {key} AS id, sealed FROM {table}"
+        # The plus keeps it from using an index on the collection, whose order is another.
+        " WHERE row BETWEEN ? AND ? AND +collection IN (SELECT value FROM json_each(?))"
+        " AND sealed IS NOT NULL ORDER BY row LIMIT ?)"
+    )
+
+
+SEALED: Final[Mapping[Kind, str]] = {
+    "faces": _sealed("face", "id"),
+    "users": _sealed("user", "key"),
+}
 
 
 class Tables:
@@ -118,19 +141,26 @@ class Tables:
         return self._keyring.open(uid, collection.account, collection.key)
 
     def _blocks(
-        self, sql: Sql, collection: Collection, query: str
-    ) -> Iterator[tuple[list[str], Templates]]:
-        """All that a query finds of id, sealed template and row between two rows, in order.
-
-        Each block is a statement of its own: APSW never frees a cursor that was still in use when
-        another one of its connection was let go, and each of them makes all later ones slower.
-        """
-        first, last = rows_of(collection.key)
-        while block := sql.rows(query, first, last, SCAN_ROWS):
-            yield self._opened(sql, collection, [row[:2] for row in block])
-            if len(block) < SCAN_ROWS:
-                return
-            first = block[-1][2] + 1
+        self,
+        sql: Sql,
+        collections: Mapping[int, Collection],
+        boxes: Mapping[int, crypt.TemplateBox],
+        kind: Kind,
+    ) -> Iterator[Block]:
+        """Everything that a search sees of some collections of one dimension, by their numbers."""
+        dimension = next(iter(collections.values())).dimension
+        for owners, ids, sealed in _joined(sql, SEALED[kind], sorted(collections)):
+            keys = np.fromstring(owners, np.int64, sep=",")
+            size, odd = divmod(len(sealed), len(keys))
+            if odd or len(ids) != ID_BYTES * len(keys):
+                raise crypt.Damaged("templates of one dimension are not of one length")
+            for first, end in pairwise([0, *(np.flatnonzero(np.diff(keys)) + 1), len(keys)]):
+                key = int(keys[first])
+                some = ids[ID_BYTES * first : ID_BYTES * end]
+                templates = boxes[key].open_joined(
+                    some, sealed[size * first : size * end], dimension
+                )
+                yield Block(collections[key], kind, split_ids(some), templates)
 
     def _opened(
         self, sql: Sql, collection: Collection, rows: Sequence[tuple[bytes, bytes]]
@@ -141,6 +171,26 @@ class Tables:
         ids, sealed = zip(*rows, strict=True)
         box = self._box(collection, sql)
         return unpacked_all(ids), box.open(ids, sealed, collection.dimension)
+
+
+def _joined(sql: Sql, query: str, keys: Sequence[int]) -> Iterator[tuple[str, bytes, bytes]]:
+    """All that a query finds for collections, by their numbers, in blocks: the collection of each
+    row, the ids, and what is sealed, each in one value.
+
+    Nothing of Python runs while thousands of rows are put into three values, so that the next block
+    is read while one is opened. Each block is a statement of its own: APSW never frees a cursor
+    that was still in use when another one of its connection was let go, and each of them makes all
+    later ones slower.
+    """
+    wanted, (first, _), (_, last) = json.dumps(keys), rows_of(keys[0]), rows_of(keys[-1])
+    with ThreadPoolExecutor(1, "scan") as ahead:
+        ((count, row, *joined),) = sql.rows(query, first, last, wanted, SCAN_ROWS)
+        while count == SCAN_ROWS:
+            later = ahead.submit(sql.rows, query, row + 1, last, wanted, SCAN_ROWS)
+            yield joined
+            ((count, row, *joined),) = later.result()
+        if count:
+            yield joined
 
 
 def rows_of(collection_key: int) -> tuple[int, int]:

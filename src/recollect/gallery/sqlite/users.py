@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import numpy as np
 
@@ -22,20 +23,17 @@ from recollect.gallery.membership import (
 from recollect.gallery.rows import ONCE_S, raw_id
 from recollect.gallery.rows import user as user_of
 from recollect.gallery.sqlite.faces import Faces
+from recollect.gallery.store import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from recollect.gallery.membership import Answer
     from recollect.gallery.sqlite.commit import Transaction
-    from recollect.gallery.store import Association, Collection, Once, Template, Templates, User
+    from recollect.gallery.store import Association, Block, Collection, Once, Template, User
 
 T = TypeVar("T")
 
-SEALED: Final = (
-    "SELECT key, sealed, row FROM user WHERE row BETWEEN ? AND ? AND sealed IS NOT NULL"
-    " ORDER BY row LIMIT ?"
-)
 USER: Final = "SELECT key, user_id, face_count FROM user"
 
 
@@ -170,10 +168,28 @@ class Users(Faces):
 
         return self._free(self._once(collection, once, write, encoded, decoded))[0]
 
-    def scan_users(self, collection: Collection) -> Iterator[tuple[list[str], Templates]]:
-        """See Store."""
-        with self._database.reading(snapshot=False) as sql:
-            yield from self._blocks(sql, collection, SEALED)
+    def scan(self, collections: Sequence[Collection]) -> tuple[list[int], Iterator[Block]]:
+        """See Store. The log cannot be cut off while the moment lasts."""
+        picture = self._scan(collections)
+        sequences = cast("list[int]", next(picture))
+        return sequences, cast("Iterator[Block]", picture)
+
+    def _scan(self, collections: Sequence[Collection]) -> Iterator[list[int] | Block]:
+        with self._database.reading() as sql:
+            numbers = [self._numbers(sql, collection) for collection in collections]
+            yield [sequence for _, sequence, _ in numbers]
+            boxes = self._keyring.open_all(
+                [
+                    (uid, collection.account, collection.key)
+                    for (uid, _, _), collection in zip(numbers, collections, strict=True)
+                ]
+            )
+            by_dimension: dict[int, dict[int, Collection]] = defaultdict(dict)
+            for collection in collections:
+                by_dimension[collection.dimension][collection.key] = collection
+            for some in by_dimension.values():
+                for kind in KINDS:
+                    yield from self._blocks(sql, some, boxes, kind)
 
     def forget_tokens(self) -> None:
         """Forget the idempotency tokens that are too old to count."""
