@@ -12,24 +12,26 @@ if TYPE_CHECKING:
     from recollect.settings import Settings
 
 CGROUPS = Path("/sys/fs/cgroup")
+CALLS_WAITED_FOR = 8
+"""Of so many calls one is expected to wait rather than to want a processor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Threads and processes of one server.
 
-    A call works with one thread from its first byte to its answer, and as many calls are in work as
-    there are processors: that keeps all of them busy under load without ever having more threads
-    than processors want to run. While a picture is decoded in one child and its faces are looked
-    for in another its thread waits.
+    A call works with one thread from its first byte to its answer. While its picture is decoded in
+    one child and its faces are looked for in another that thread waits, and then for the disk. So
+    there are a few calls more than processors: with as many, a tenth of two processors stayed idle
+    under load. Models run on one thread a processor and no more.
     """
 
     processors: int
     call_threads: int
     decode_children: int
-    """Half the calls: decoding takes a tenth to a third of a call."""
+    """Half the processors: decoding takes a tenth to a third of a call."""
     model_processes: int
-    """One for each call: finding and embedding faces is nearly all of it."""
+    """One a processor: finding and embedding faces is nearly all of a call."""
     search_threads: int
 
     def __str__(self) -> str:
@@ -49,12 +51,13 @@ def plan(settings: Settings, processors: int | None = None) -> Plan:
         processors: that may be used; found out where not given.
     """
     processors = processors or usable_processors()
-    calls = settings.call_threads or processors
+    calls = settings.call_threads or processors + math.ceil(processors / CALLS_WAITED_FOR)
+    busy = min(calls, processors)
     return Plan(
         processors=processors,
         call_threads=calls,
-        decode_children=settings.decode_children or max(min(calls, 2), math.ceil(calls / 2)),
-        model_processes=settings.model_processes or calls,
+        decode_children=settings.decode_children or max(min(busy, 2), math.ceil(busy / 2)),
+        model_processes=settings.model_processes or busy,
         search_threads=settings.search_threads,
     )
 

@@ -67,7 +67,7 @@ class Settings:
         "", "OpenTelemetry collector that spans go to, as http://host:4318; needs recollect[otel]"
     )
 
-    call_threads: int = setting(0, "Calls in work at once; 0 for one a processor")
+    call_threads: int = setting(0, "Calls in work at once; 0 for a few more than processors")
     call_queue_max: int = setting(
         2000, "Calls waiting for a thread before refusal; each holds a connection"
     )
@@ -83,7 +83,7 @@ class Settings:
     key_rate_per_s: float = setting(0.0, "Calls a second of one access key; 0 for no bound")
     clock_skew_max_s: float = setting(300.0, "Largest age of a signature, in seconds")
 
-    model_processes: int = setting(0, "Processes that run models; 0 for one a call in work")
+    model_processes: int = setting(0, "Processes that run models; 0 for one a processor")
     search_threads: int = setting(1, "Threads of one search")
     memory_budget_bytes: int = setting(
         0, "Memory for the index; 0 for no bound. Above it collections are read at first use"
@@ -95,7 +95,7 @@ class Settings:
     )
     search_kernel: str = setting("auto", "Scan kernel: auto, native, numkong or numpy")
     search_side_px: int = setting(1280, "Longer side to which a probe picture may be reduced")
-    decode_children: int = setting(0, "Processes that decode pictures; 0 for half the calls")
+    decode_children: int = setting(0, "Processes that decode pictures; 0 for half the processors")
     decode_cpu_s: float = setting(5.0, "CPU time one picture may take to decode, in seconds")
     decode_memory_bytes: int = setting(1 << 30, "Memory one decoding process may take")
     pixels_max: int = setting(64_000_000, "Pixels of one picture")

@@ -9,12 +9,20 @@ from recollect.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("processors", "calls", "children"), [(1, 1, 1), (2, 2, 2), (3, 3, 2), (4, 4, 2), (64, 64, 32)]
+    ("processors", "calls", "children"),
+    [(1, 2, 1), (2, 3, 2), (3, 4, 2), (4, 5, 2), (8, 9, 4), (64, 72, 32)],
 )
-def test_every_processor_has_a_call_and_no_call_more_than_one(processors, calls, children):
+def test_calls_that_wait_leave_no_processor_idle_and_models_do_not_crowd_it(
+    processors, calls, children
+):
     found = plan.plan(Settings(), processors)
     assert (found.call_threads, found.decode_children) == (calls, children)
-    assert (found.model_processes, found.search_threads) == (calls, 1)
+    assert (found.model_processes, found.search_threads) == (processors, 1)
+
+
+def test_few_calls_need_few_processes():
+    found = plan.plan(Settings(call_threads=3), 64)
+    assert (found.model_processes, found.decode_children) == (3, 2)
 
 
 def test_what_is_set_is_not_planned():
