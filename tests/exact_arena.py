@@ -18,11 +18,14 @@ class ExactArena:
         self.spaces[space] = {}
         self.sequences[space] = sequence
 
+    def __contains__(self, space):
+        return space in self.spaces
+
     def need_bytes(self, dimension, rows, *, keeps_templates):
         return 4 * dimension * rows
 
     def held_bytes(self, space):
-        return sum(template.nbytes for template in self.spaces[space].values())
+        return sum(template.nbytes for template in self.spaces.get(space, {}).values())
 
     def load(self, space, ids, templates):
         self.spaces[space].update(zip(unpacked_all([ids.tobytes()]), templates, strict=True))

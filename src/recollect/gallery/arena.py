@@ -105,13 +105,18 @@ class Arena:
                 shared = self._centres[dimension, vector] = Centre.of(centre, dimension)
             self._spaces[space] = Region(shelf, self._kernel, shared, sequence)
 
+    def __contains__(self, space: Space) -> bool:
+        return space in self._spaces
+
     def need_bytes(self, dimension: int, rows: int, *, keeps_templates: bool) -> int:
         """Memory that so many rows take; those of a space that changes take up to half more."""
         return self._layout(dimension, keeps_templates=keeps_templates).row_bytes() * rows
 
     def held_bytes(self, space: Space) -> int:
-        """Memory that a space has taken from its shelf, rows without use included."""
-        return self._spaces[space].held_bytes()
+        """Memory that a space has taken from its shelf, rows without use included; 0 where it is
+        not open."""
+        region = self._spaces.get(space)
+        return 0 if region is None else region.held_bytes()
 
     def load(self, space: Space, ids: Ids, templates: Templates) -> None:
         """Add references in bulk, before the first `publish`; their ids must be new."""
@@ -219,7 +224,7 @@ class Arena:
         key: bytes,
         expected: Mapping[Space, int],
         codes_only: Container[Space] = (),
-    ) -> set[Space]:
+    ) -> tuple[set[Space], set[Space]]:
         """Open the spaces of a saved file that stand where the truth stands, and remove the file.
 
         Args:
@@ -229,13 +234,15 @@ class Arena:
             codes_only: the spaces that are to keep no templates.
 
         Returns:
-            The spaces that are open now, complete; the others have to be read from the truth.
+            The spaces that are open now, complete, and those that were left out: they, and what
+            the file does not know, have to be read from the truth.
 
         Raises:
             FileNotFoundError: there is no such file.
             Damaged: the file is not what was saved; nothing is open.
         """
         opened: set[Space] = set()
+        left_out: set[Space] = set()
         with path.open("rb") as file:
             # A snapshot is of one moment: it must not be there at a later start.
             path.unlink()
@@ -255,6 +262,8 @@ class Arena:
                             sequence=record.sequence,
                         )
                         opened.add(space)
+                    else:
+                        left_out.add(space)
                     for columns in reader.blocks(record):
                         if wanted:
                             self._spaces[space].restore(columns, record.widest)
@@ -262,7 +271,7 @@ class Arena:
                 for space in opened:
                     self.drop(space)
                 raise
-        return opened
+        return opened, left_out
 
     def close(self) -> None:
         """Forget every space."""

@@ -207,6 +207,7 @@ class Shelf:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self.row_bytes = layout.row_bytes()
         self._chunks: dict[int, Chunk] = {}
         self._free: dict[int, set[tuple[int, int]]] = {}
         self._lock = threading.Lock()

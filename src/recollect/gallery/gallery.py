@@ -156,17 +156,18 @@ class Galleries:
         }
         codes_only = {space for space in expected if space[1] == "faces"}
         try:
-            opened = self._arena.restore(path, key, expected, codes_only)
+            opened, left_out = self._arena.restore(path, key, expected, codes_only)
         except FileNotFoundError:
             return
         except (Damaged, OSError) as error:
             log.warning("the saved index is of no use, the truth is read: %s", error)
             return
-        numbers = {number for number, _ in opened}
-        whole = {n for n in numbers if {(n, kind) for kind in KINDS} <= opened}
+        # A collection without users has no space for them.
+        whole = {number for number, kind in opened if kind == "faces"}
+        whole -= {number for number, _ in left_out}
         with self._moved:
             self._restored = whole
-            for number in numbers - whole:
+            for number in {number for number, _ in opened} - whole:
                 self._put_away(number)
 
     def save(self, path: Path, key: bytes) -> None:
@@ -274,6 +275,8 @@ class Galleries:
                 )
             except KeyError:
                 if self._open.get(collection.key) is index:
+                    if kind == "users":
+                        return []  # The space is made for the first of them.
                     raise
             else:
                 # Where it was dropped meanwhile, this may have been another one, half read.
@@ -391,20 +394,24 @@ class Galleries:
             return indexes
         sequences, blocks = self._store.scan(unread)
         for collection, sequence in zip(unread, sequences, strict=True):
-            centre = self._centre_of(collection.pack)
-            for kind in KINDS:
-                self._arena.open(
-                    (collection.key, kind),
-                    collection.dimension,
-                    centre,
-                    # Of faces they never change, and are read beside the rest of an answer's rows.
-                    keeps_templates=kind != "faces",
-                    sequence=sequence,
-                )
             indexes.append(_Index(collection, sequence))
+            self._open_space(collection, "faces", sequence)
         for block in blocks:
-            self._arena.load((block.collection.key, block.kind), block.ids, block.templates)
+            key, kind = block.collection.key, block.kind
+            if (key, kind) not in self._arena:
+                self._open_space(block.collection, kind, self._arena.sequence((key, "faces")))
+            self._arena.load((key, kind), block.ids, block.templates)
         return indexes
+
+    def _open_space(self, collection: Collection, kind: Kind, sequence: int) -> None:
+        self._arena.open(
+            (collection.key, kind),
+            collection.dimension,
+            self._centre_of(collection.pack),
+            # Of faces they never change, and are read beside the rest of an answer's rows.
+            keeps_templates=kind != "faces",
+            sequence=sequence,
+        )
 
     def _need(self, collection: Collection) -> int:
         """Memory that a collection will take."""
@@ -487,7 +494,11 @@ class Galleries:
         expected = index.sequence + 1
         assert sequence == expected, f"change {sequence} came where {expected} was due"
         self._arena.publish((key, "faces"), sequence, change.faces_added, change.faces_removed)
-        self._arena.publish((key, "users"), sequence, change.users_added, change.users_removed)
+        users = key, "users"
+        if change.users_added and users not in self._arena:
+            self._open_space(change.collection, "users", index.sequence)
+        if users in self._arena:
+            self._arena.publish(users, sequence, change.users_added, change.users_removed)
         index.sequence = sequence
 
     def _put_away(self, key: int) -> None:

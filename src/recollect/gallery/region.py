@@ -36,7 +36,7 @@ class Region:
     """
 
     __slots__ = (
-        *("_clearing", "_directory", "_dropped", "_leftovers", "_readers", "_swapping", "_view"),
+        *("_clearing", "_directory", "_dropped", "_earlier", "_leftovers", "_swapping", "_view"),
         *("_writing", "centre", "kernel", "shelf"),
     )
 
@@ -50,8 +50,10 @@ class Region:
         self._writing = threading.Lock()
         # Guards all below; held for a few instructions.
         self._swapping = threading.Lock()
-        self._readers: dict[int, int] = {}
-        self._leftovers: list[tuple[int, Callable[[], None]]] = []
+        self._earlier: tuple[View, ...] = ()
+        """Views that were replaced while a search held them, oldest first."""
+        self._leftovers: tuple[tuple[int, Callable[[], None]], ...] = ()
+        """What is to be overwritten once no view before a version is held, oldest first."""
         self._clearing = False
         self._dropped = False
 
@@ -60,15 +62,12 @@ class Region:
         """Hold the current view: no row that it shows is overwritten meanwhile."""
         with self._swapping:
             view = self._view
-            self._readers[view.version] = self._readers.get(view.version, 0) + 1
+            view.readers += 1
         try:
             yield view
         finally:
             with self._swapping:
-                if self._readers[view.version] == 1:
-                    del self._readers[view.version]
-                else:
-                    self._readers[view.version] -= 1
+                view.readers -= 1
             self._clear_up()
 
     @property
@@ -79,7 +78,7 @@ class Region:
     def held_bytes(self) -> int:
         """Memory of its extents; the directory of ids is not counted."""
         rows = sum(part.extent.capacity for part in self._view.parts)
-        return rows * self.shelf.layout.row_bytes()
+        return rows * self.shelf.row_bytes
 
     def load(self, ids: Bytes, templates: Templates) -> None:
         """Append references and show them; the sequence stays."""
@@ -149,9 +148,11 @@ class Region:
                 self.shelf.give(draft.taken)
                 raise
             with self._swapping:
+                if self._view.readers:
+                    self._earlier += (self._view,)
                 version = self._view.version + 1
                 self._view = View(version, draft.parts, draft.sequence)
-                self._leftovers.extend((version, leftover) for leftover in draft.leftovers)
+                self._leftovers += tuple((version, leftover) for leftover in draft.leftovers)
         self._clear_up()
 
     def _clear_up(self) -> None:
@@ -161,11 +162,13 @@ class Region:
         """
         while self._leftovers:
             with self._swapping:
-                oldest = min(self._readers, default=self._view.version)
+                self._earlier = tuple(view for view in self._earlier if view.readers)
+                oldest = (*self._earlier, self._view)[0].version
                 if self._clearing or not self._leftovers or self._leftovers[0][0] > oldest:
                     return
                 self._clearing = True
-                clear = self._leftovers.pop(0)[1]
+                (_, clear), *later = self._leftovers
+                self._leftovers = tuple(later)
             try:
                 clear()
             finally:

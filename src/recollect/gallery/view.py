@@ -99,7 +99,7 @@ class Span(NamedTuple):
 class View:
     """The parts of a space that one search sees from beginning to end."""
 
-    __slots__ = ("_descriptions", "parts", "rows", "sequence", "version")
+    __slots__ = ("_descriptions", "parts", "readers", "rows", "sequence", "version")
 
     def __init__(self, version: int, parts: Sequence[Part], sequence: int) -> None:
         self.version = version
@@ -108,6 +108,8 @@ class View:
         self.sequence = sequence
         """The last change of the truth that it shows."""
         self.rows = sum(part.rows for part in parts)
+        self.readers = 0
+        """Searches that hold it; its region counts them."""
         self._descriptions = b""
 
     def descriptions(self) -> bytes:

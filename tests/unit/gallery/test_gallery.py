@@ -114,8 +114,13 @@ def test_the_packs_centre_is_given_to_the_index(store):
     galleries = Galleries(store, Watching(), {"toy": "the centre"}.get)
     galleries.load()
 
-    assert seen == [("faces", 8, "the centre"), ("users", 8, "the centre")]
-    assert found(galleries, staff, 1) == []
+    assert seen == [("faces", 8, "the centre")]
+    assert found(galleries, staff, 1) == found(galleries, staff, 1, kind="users") == []
+    store.add_faces(staff, [enrolment(1)])
+    store.create_user(staff, "anna", None)
+    store.associate_faces(staff, "anna", [face_id(1)], faces_max=9, once=None)
+    assert seen[1:] == [("users", 8, "the centre")]
+    assert len(found(galleries, staff, 1, kind="users")) == 1
 
 
 def test_a_search_waits_for_a_change_that_is_committed(tmp_path):

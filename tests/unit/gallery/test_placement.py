@@ -60,7 +60,7 @@ def test_the_collection_that_was_not_searched_for_longest_is_put_away(store):
     assert held(galleries) == ["a", "c"]
     assert found(galleries, b, 9) == []
     assert held(galleries) == ["c", "b"]
-    assert len(galleries._arena.spaces) == 4
+    assert len(galleries._arena.spaces) == 2
 
 
 def test_what_changed_while_it_was_put_away_is_seen(store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from sys import intern
 from typing import TYPE_CHECKING, Final
 
 from recollect.errors import ResourceAlreadyExistsException, ServiceQuotaExceededException
@@ -88,7 +89,12 @@ class Collections(Tables):
     def every_collection(self) -> list[Collection]:
         """See Store."""
         with self._database.reading() as sql:
-            return [Collection(*row) for row in sql.rows(f"{COLLECTION} ORDER BY key")]
+            rows = sql.rows(f"{COLLECTION} ORDER BY key")
+        # There may be tens of thousands, of one account and of one pack.
+        return [
+            Collection(key, intern(account), name, intern(pack), intern(version), *more)
+            for key, account, name, pack, version, *more in rows
+        ]
 
     def delete_collection(self, collection: Collection) -> None:
         """See Store. When this returns its templates are unreadable; they are erased soon after."""

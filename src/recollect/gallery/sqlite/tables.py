@@ -185,12 +185,16 @@ def _joined(sql: Sql, query: str, keys: Sequence[int]) -> Iterator[tuple[str, by
     wanted, (first, _), (_, last) = json.dumps(keys), rows_of(keys[0]), rows_of(keys[-1])
     with ThreadPoolExecutor(1, "scan") as ahead:
         ((count, row, *joined),) = sql.rows(query, first, last, wanted, SCAN_ROWS)
+        long = count == SCAN_ROWS
         while count == SCAN_ROWS:
             later = ahead.submit(sql.rows, query, row + 1, last, wanted, SCAN_ROWS)
             yield joined
             ((count, row, *joined),) = later.result()
         if count:
             yield joined
+    if long:
+        # Its pages would stay in memory, and are not asked for again soon.
+        sql.connection.release_memory()
 
 
 def rows_of(collection_key: int) -> tuple[int, int]:
