@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from botocore.session import Session
@@ -315,6 +316,49 @@ def test_two_tags_that_differ_in_capitals_decide_nothing():
         authorise(caller(allow("*", Condition=test)), "SearchFaces", tags_of=tags_of)
     with pytest.raises(AccessDeniedException, match="explicit deny"):
         authorise(caller(allow("*"), deny("*", Condition=test)), "SearchFaces", tags_of=tags_of)
+
+
+def clocked(monkeypatch):
+    """A clock for the module alone, which goes on only while somebody waits."""
+    clock = [100.0]
+
+    def wait(seconds):
+        clock[0] += seconds
+
+    own = SimpleNamespace(monotonic=lambda: clock[0], sleep=wait)
+    monkeypatch.setattr(access, "time", own)
+    return own
+
+
+@pytest.mark.parametrize("look_s", [0.0, 0.0003, 0.0019, 0.0021, 0.0305])
+@pytest.mark.parametrize("tags", [{}, {"team": "red"}, {"team": "blue", "Team": "blue"}])
+def test_a_refusal_by_tag_comes_on_the_beat_however_long_the_look_took(look_s, tags, monkeypatch):
+    clock, blue = clocked(monkeypatch), {"StringEquals": {"aws:ResourceTag/team": "blue"}}
+
+    def tags_of(account, collection_id):
+        clock.sleep(look_s)
+        return tags
+
+    with pytest.raises(AccessDeniedException):
+        authorise(caller(allow("*", Condition=blue)), "SearchFaces", tags_of=tags_of)
+
+    beats = (clock.monotonic() - 100) / access.BEAT_S
+    assert beats == pytest.approx(look_s // access.BEAT_S + 1)
+
+
+def test_who_is_allowed_or_asks_for_no_tag_does_not_wait_for_the_beat(monkeypatch):
+    clock = clocked(monkeypatch)
+    blue = {"StringEquals": {"aws:ResourceTag/team": "blue"}}
+    here = {"StringEquals": {"aws:RequestedRegion": "nowhere"}}
+
+    authorise(
+        caller(allow("*", Condition=blue)), "SearchFaces", tags_of=lambda *_: {"team": "blue"}
+    )
+    for policy in (allow("*", GUESTS), allow("*", Condition=here)):
+        with pytest.raises(AccessDeniedException):
+            authorise(caller(policy), "SearchFaces")
+
+    assert clock.monotonic() == 100
 
 
 def test_a_collection_made_with_tags_needs_the_permission_to_tag_it():

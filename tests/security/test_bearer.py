@@ -1,6 +1,7 @@
 """Bearer keys: their form, and that they and signing keys never stand in for each other."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,25 @@ def test_every_key_that_does_not_serve_gets_one_answer(credential):
         authenticate(
             carrying(bearer.token("BEARERKEY", BEARER.secret)), find=lambda key_id: credential
         )
+
+
+@pytest.mark.parametrize("look_s", [0.0, 0.0003, 0.0019, 0.0305])
+@pytest.mark.parametrize("credential", [None, BEARER, replace(BEARER, active=False)])
+def test_a_refusal_comes_on_the_beat_whatever_key_was_found(credential, look_s, monkeypatch):
+    clock = [100.0]
+
+    def wait(seconds):
+        clock[0] += seconds
+
+    def find_slowly(key_id):
+        wait(look_s)
+        return credential
+
+    monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=wait))
+    with pytest.raises(UnrecognizedClientException):
+        authenticate(carrying(bearer.token("BEARERKEY", "another")), find=find_slowly)
+
+    assert (clock[0] - 100) / access.BEAT_S == pytest.approx(look_s // access.BEAT_S + 1)
 
 
 def test_a_key_that_has_run_out_is_told_so():
