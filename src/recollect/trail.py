@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,8 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "eventSource": "recollect" if operation in ADMINISTRATION else "rekognition.amazonaws.com",
         "eventName": outcome.operation,
         "eventType": "AwsApiCall",
-        "eventID": str(uuid.uuid4()),
+        # A call has one record, so the id of one is the id of the other.
+        "eventID": outcome.request_id,
         "requestID": outcome.request_id,
         "readOnly": read_only,
         "sourceIPAddress": outcome.source_ip,

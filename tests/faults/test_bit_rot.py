@@ -118,6 +118,20 @@ def test_a_damaged_page_fails_only_the_writes_that_meet_it(holed):
         assert store.counts(visitors) == (391, 0)
 
 
+def test_a_damaged_page_fails_only_the_reads_that_meet_it(holed):
+    with contextlib.closing(sqlite_store(holed)) as store:
+        staff, visitors = (store.collection(ACCOUNT, name) for name in ("staff", "visitors"))
+        for number in range(10):
+            # By the connection that writes, which is another one from then on.
+            with pytest.raises(Damaged):
+                store.references(staff, [face_id(number)])
+            store.delete_faces(visitors, [face_id(399 - number)])
+            found, _ = store.references(visitors, [face_id(number)])
+            assert [face.face_id for face in found] == [face_id(number)]
+
+        assert store.counts(visitors) == (390, 0)
+
+
 def test_where_the_file_cannot_be_opened_again_after_damage_writes_stop(holed, monkeypatch):
     with contextlib.closing(sqlite_store(holed)) as store:
         staff, visitors = (store.collection(ACCOUNT, name) for name in ("staff", "visitors"))

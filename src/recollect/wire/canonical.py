@@ -53,7 +53,7 @@ def canonical_request(
             values[name].append(_trimmed(value))
     lines = [
         method,
-        quote(_remove_dot_segments(path) if normalize else path, "/-_.~", "latin-1"),
+        _canonical_path(path, normalize),
         "&".join(f"{name}={value}" for name, value in sorted(query)),
         *(f"{name}:{','.join(values[name])}" for name in signed),
         "",
@@ -104,6 +104,11 @@ def signature(key: bytes, to_sign: str) -> str:
 def _encode(text: str) -> str:
     # A plus means a space to whoever reads the query later, so it has to mean one here.
     return quote(text.replace("+", " "), "-_.~%", "latin-1")
+
+
+@lru_cache(maxsize=64)
+def _canonical_path(path: str, normalize: bool) -> str:
+    return quote(_remove_dot_segments(path) if normalize else path, "/-_.~", "latin-1")
 
 
 def _remove_dot_segments(path: str) -> str:

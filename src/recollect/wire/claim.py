@@ -79,9 +79,10 @@ def claim_of(request: HttpRequest) -> Claim:
         InvalidSignatureException: its credential scope contradicts itself.
     """
     names = [name for name, _ in request.headers]
-    for name in _SINGLE:
-        if names.count(name) > 1:
-            raise IncompleteSignatureException(f"There is more than one '{name}' header.")
+    if len(set(names)) < len(names):
+        for name in _SINGLE:
+            if names.count(name) > 1:
+                raise IncompleteSignatureException(f"There is more than one '{name}' header.")
     authorization, presigned = request.header("authorization"), _is_presigned(request)
     if authorization is not None and presigned:
         raise IncompleteSignatureException("The request is signed in its headers and its query.")

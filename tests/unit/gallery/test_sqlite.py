@@ -297,6 +297,32 @@ def test_a_write_that_fails_alone_leaves_nothing_and_holds_nobody_up(tmp_path):
         store.record(b"{}")
 
 
+def test_a_look_sees_what_is_committed_and_waits_for_no_write(tmp_path):
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+        store.add_key(KEY)
+
+        def write(transaction):
+            transaction.sql.run("UPDATE access_key SET name = 'renamed'")
+            return store.credential(KEY.key_id).name
+
+        assert store._commits.run(write) == "somebody"
+        assert store.credential(KEY.key_id).name == "renamed"
+
+
+@pytest.mark.parametrize("count", [1, commit.LOOK_ROWS_MAX, commit.LOOK_ROWS_MAX + 1])
+def test_references_are_alike_however_many(tmp_path, count):
+    with contextlib.closing(sqlite_store(tmp_path)) as store:
+        staff = collection(store)
+        store.add_faces(staff, [enrolment(n) for n in range(count)])
+        ids = [face_id(n) for n in range(count)]
+
+        found, templates = store.references(staff, [*ids, face_id(999)])
+
+        assert [face.face_id for face in found] == ids
+        known = templates_of(store, staff, ids)
+        assert np.array_equal(templates, [known[i] for i in ids])
+
+
 def test_policies_survive_as_they_were_written(tmp_path):
     document = json.dumps({"Statement": [{"Sid": "ü", "Effect": "Allow"}]}, ensure_ascii=False)
     with contextlib.closing(sqlite_store(tmp_path)) as store:

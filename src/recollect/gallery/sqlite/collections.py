@@ -75,8 +75,9 @@ class Collections(Tables):
 
     def collection(self, account: str, collection_id: str) -> Collection | None:
         """See Store."""
-        with self._database.reading() as sql:
-            return find_collection(sql, account, collection_id)
+        return self._commits.look(
+            lambda sql: find_collection(sql, account, collection_id), snapshot=False
+        )
 
     def collections(self, account: str, *, after: str, limit: int) -> list[Collection]:
         """See Store."""
@@ -164,8 +165,9 @@ class Collections(Tables):
             "SELECT name, value FROM tag WHERE collection = coalesce("
             "(SELECT key FROM collection WHERE account = ? AND collection_id = ?), 0)"
         )
-        with self._database.reading(snapshot=False) as sql:
-            return dict(sql.rows(query, account, collection_id))
+        return self._commits.look(
+            lambda sql: dict(sql.rows(query, account, collection_id)), snapshot=False
+        )
 
     def tag(self, collection: Collection, tags: Mapping[str, str], *, tags_max: int) -> None:
         """See Store."""

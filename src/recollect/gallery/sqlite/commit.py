@@ -29,6 +29,8 @@ WAITING_MAX: Final = 1024
 """Writes that may wait for their turn; one more is refused."""
 WAIT_S_MAX: Final = 30.0
 """Longest wait for a turn."""
+LOOK_ROWS_MAX: Final = 64
+"""Rows that a short read may read: a fraction of what a commit takes."""
 LOG_PAGES_MAX: Final = 2048
 """Length of the write-ahead log at which a commit carries it into the file; 16 MiB."""
 LENGTHENED_BYTES: Final = 1 << 20
@@ -162,6 +164,30 @@ class GroupCommit:
             raise write.error
         return cast("T", write.result)
 
+    def look(self, work: Callable[[Sql], T], *, snapshot: bool = True) -> T:
+        """Do a short read that sees everything committed.
+
+        By the connection that writes, where nobody writes at the moment: it has at hand what it
+        wrote and read before. Every other one reads and decrypts all it needs anew after a commit,
+        and each call commits its record.
+
+        Args:
+            work: reads at most `LOOK_ROWS_MAX` rows, since writes wait meanwhile; may be called
+                again.
+            snapshot: as of `Database.reading`, whose errors it raises.
+        """
+        if self._volume.stopped is None and self._turn.acquire(blocking=False):
+            try:
+                return work(Sql(self._database.writer))
+            except apsw.Error as error:
+                if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+                    self._renew_writer()
+                # Whatever it was, another connection meets it too, or does without.
+            finally:
+                self._turn.release()
+        with self._database.reading(snapshot=snapshot) as sql:
+            return work(sql)
+
     def carry(self) -> None:
         """Carry the log into the file, and cut it off where something was deleted."""
         with self._turn:
@@ -256,14 +282,8 @@ class GroupCommit:
             self._roll_back()
             return InternalServerError(SHORT)
         except _MetDamage as damage:
-            # After a damaged page a connection is of no further use. The others try again.
-            try:
-                self._database.renew_writer()
-            except Exception:
-                log.exception("there is no writer any more: nothing more is written")
-                self._volume.stopped = STOPPED
-                return InternalServerError(STOPPED)
-            self._attach()
+            self._renew_writer()
+            # The others try again.
             return self._transaction([write for write in batch if write is not damage.write])
         except Exception:
             log.exception("a commit failed: nothing more is written")
@@ -299,6 +319,16 @@ class GroupCommit:
             write.changes = transaction.changes
         if not alone:
             sql.execute("RELEASE write")
+
+    def _renew_writer(self) -> None:
+        """After a damaged page a connection is of no further use."""
+        try:
+            self._database.renew_writer()
+        except Exception:
+            log.exception("there is no writer any more: nothing more is written")
+            self._volume.stopped = STOPPED
+        else:
+            self._attach()
 
     def _roll_back(self) -> None:
         sql = self._database.writer

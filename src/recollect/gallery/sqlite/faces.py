@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from recollect.gallery.ids import packed, unpacked
 from recollect.gallery.rows import enrolled, missing, raw_id, rounded
 from recollect.gallery.rows import face as face_of
 from recollect.gallery.sqlite.collections import find_collection
+from recollect.gallery.sqlite.commit import LOOK_ROWS_MAX
 from recollect.gallery.sqlite.tables import Tables, rows_of
 from recollect.gallery.store import Deletion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from recollect.gallery.crypt import TemplateBox
     from recollect.gallery.sqlite.commit import Transaction
     from recollect.gallery.sqlite.database import Sql
     from recollect.gallery.store import Collection, Enrolment, Face, Template, Templates
@@ -85,10 +87,16 @@ class Faces(Tables):
     ) -> tuple[list[Face], Templates]:
         """See Store."""
         keys = [(collection.key, packed(face_id)) for face_id in face_ids]
-        with self._database.reading() as sql:
+
+        def read(sql: Sql) -> tuple[list[Any], TemplateBox]:
             self._numbers(sql, collection)
-            rows = sql.each(REFERENCE, keys)
-            box = self._box(collection, sql)
+            return sql.each(REFERENCE, keys), self._box(collection, sql)
+
+        if len(keys) <= LOOK_ROWS_MAX:
+            rows, box = self._commits.look(read)
+        else:
+            with self._database.reading() as lent:
+                rows, box = read(lent)
         ids, sealed = [row[0] for row in rows], [row[-1] for row in rows]
         templates = box.open(ids, sealed, collection.dimension)
         return [face_of(row[:-1]) for row in rows], templates
@@ -97,11 +105,14 @@ class Faces(Tables):
         self, account: str, collection_id: str, face_id: str
     ) -> tuple[Collection, Template | None] | None:
         """See Store."""
-        with self._database.reading() as sql:
+
+        def read(sql: Sql) -> tuple[Collection, Template | None] | None:
             collection = find_collection(sql, account, collection_id)
             if collection is None:
                 return None
             return collection, self._templates(sql, collection, [face_id]).get(face_id)
+
+        return self._commits.look(read)
 
     def list_faces(
         self,

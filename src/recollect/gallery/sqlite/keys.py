@@ -58,8 +58,9 @@ class Keys(Tables):
 
     def credential(self, key_id: str) -> AccessKey:
         """See Store."""
-        with self._database.reading(snapshot=False) as sql:
-            (row,) = sql.rows(FIND, key_id, *self._nobody)
+        (row,) = self._commits.look(
+            lambda sql: sql.rows(FIND, key_id, *self._nobody), snapshot=False
+        )
         return opened_key(self._secrets, row)
 
     def access_keys(self, account: str | None = None) -> list[AccessKey]:
