@@ -47,8 +47,10 @@ COLLECTIONS_PUT_AWAY = Counter(
 CALLS_WAITING = Gauge("recollect_calls_waiting", "Calls that wait for a thread")
 CALLS_WORKING = Gauge("recollect_calls_working", "Calls in work")
 
-# To look a stage up in the registry costs more than to write to it.
+# To look a counter up in the registry costs more than to write to it.
 _seconds_of = cache(STAGE_SECONDS.labels)
+_requests_of = cache(REQUESTS.labels)
+_request_seconds_of = cache(REQUEST_SECONDS.labels)
 
 log = structlog.get_logger("recollect")
 
@@ -109,8 +111,8 @@ def stages_so_far() -> list[Stage]:
 
 def answered(operation: str, code: str, seconds: float, **facts: str | None) -> None:
     """Count one answered call and write its line of the log; stages of one name add up."""
-    REQUESTS.labels(operation, code).inc()
-    REQUEST_SECONDS.labels(operation).observe(seconds)
+    _requests_of(operation, code).inc()
+    _request_seconds_of(operation).observe(seconds)
     spent: dict[str, float] = {}
     for each in _stages.get() or ():
         spent[f"{each.name}_ms"] = spent.get(f"{each.name}_ms", 0.0) + 1000 * each.seconds

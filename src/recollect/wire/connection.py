@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from enum import Enum, auto
 from http import HTTPStatus
@@ -157,6 +158,8 @@ class Connection(HttpToolsProtocol):
         self._state = State.HEADER
         self._deadline_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = math.inf
+        """When the timer comes; the deadline is that or later."""
         self._header_bytes = 0
         self._body_bytes = 0
         self._stopping = False
@@ -298,15 +301,17 @@ class Connection(HttpToolsProtocol):
         """Refuse what two readers may understand in two ways."""
         if self._crowded:
             raise Refused(ThrottlingException())
-        names = [name for name, _ in self.headers]
-        for name in ONCE:
-            if names.count(name) > 1:
-                raise Refused(SerializationException(f"{name.decode()} stands twice"))
-        if b"host" not in names and self.parser.get_http_version() != "1.0":
+        values = dict(self.headers)
+        if len(values) < len(self.headers):
+            names = [name for name, _ in self.headers]
+            for name in ONCE:
+                if names.count(name) > 1:
+                    raise Refused(SerializationException(f"{name.decode()} stands twice"))
+        if b"host" not in values and self.parser.get_http_version() != "1.0":
             raise Refused(SerializationException("Host is missing"))
-        coding = next((value for name, value in self.headers if name == b"transfer-encoding"), None)
+        coding = values.get(b"transfer-encoding")
         if coding is not None:
-            if b"content-length" in names:
+            if b"content-length" in values:
                 raise Refused(SerializationException("Transfer-Encoding beside Content-Length"))
             if coding.strip().lower() != b"chunked" or self.parser.get_http_version() == "1.0":
                 raise Refused(SerializationException("Transfer-Encoding may be chunked only"))
@@ -336,17 +341,22 @@ class Connection(HttpToolsProtocol):
     def _await(self, state: State, seconds: float | None) -> None:
         """Enter a state, which ends with the connection after so many seconds."""
         self._state = state
-        self._deadline_s = self.loop.time() + seconds if seconds is not None else float("inf")
+        self._deadline_s = self.loop.time() + seconds if seconds is not None else math.inf
+        # A timer that comes too early looks at the deadline: most are put off before they come.
+        if self._deadline_s < self._timer_s:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if seconds is not None:
+        self._timer, self._timer_s = None, self._deadline_s
+        if self._deadline_s < math.inf:
             self._timer = self.loop.call_at(self._deadline_s, self._late)
 
     def _late(self) -> None:
-        self._timer = None
-        if self.loop.time() < self._deadline_s:  # Pieces of the body have put it off.
-            self._timer = self.loop.call_at(self._deadline_s, self._late)
+        self._timer, self._timer_s = None, math.inf
+        if self.loop.time() < self._deadline_s:
+            self._set_timer()
         elif self._state is State.CLOSING:
             self.transport.abort()
         elif self._state is State.IDLE or (self._state is State.HEADER and not self._header_bytes):
