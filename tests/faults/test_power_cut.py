@@ -36,8 +36,14 @@ class Disk:
         subprocess.run([f"mkfs.{kind}", "-q", forced, str(self._image)], check=True)
 
     def mount(self):
-        # A device of its own each time: another namespace of mounts may still hold the one that
-        # was cut off, and the same device would be the same dead file system.
+        # Another namespace of mounts may still hold the one that was cut off, and write what it
+        # has in memory to its image long after: it keeps that, and a copy of it is mounted here.
+        held = subprocess.run(["losetup", "--associated", str(self._image)], **QUIET)
+        if held.stdout:
+            copy = self._image.with_name("copy")
+            subprocess.run(["cp", "--sparse=always", str(self._image), str(copy)], check=True)
+            copy.replace(self._image)
+        # A device of its own each time: the same would be the same dead file system.
         made = subprocess.run(["losetup", "--find", "--show", str(self._image)], **QUIET)
         self._device = made.stdout.strip()
         options = {"ext4": "rw", "xfs": "nouuid"}[self.kind]
