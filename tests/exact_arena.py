@@ -27,8 +27,9 @@ class ExactArena:
     def held_bytes(self, space):
         return sum(template.nbytes for template in self.spaces.get(space, {}).values())
 
-    def load(self, space, ids, templates):
-        self.spaces[space].update(zip(unpacked_all([ids.tobytes()]), templates, strict=True))
+    def load(self, references):
+        for space, ids, templates in references:
+            self.spaces[space].update(zip(unpacked_all([ids.tobytes()]), templates, strict=True))
 
     def publish(self, space, sequence, added, removed):
         for i in removed:

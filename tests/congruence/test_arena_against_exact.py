@@ -47,7 +47,7 @@ def both(face_ids, templates, probe, kernel="auto", centre=None, threads=1, **op
     """Answers of the arena and of the oracle to the same question."""
     arena = Arena(kernel=kernel, threads=threads)
     arena.open(SPACE, templates.shape[1], centre)
-    arena.load(SPACE, packed_all(face_ids), templates)
+    arena.load([(SPACE, packed_all(face_ids), templates)])
     found = arena.search(SPACE, probe, **options)
     arena.close()
     return found, exact.search(face_ids, templates, probe, **options)
@@ -90,7 +90,7 @@ def test_every_score_is_the_oracles_to_the_bit(kernel, dimension, common):
     probe = people(4, dimension, seed=1, common=common)[0]
     arena = Arena(kernel=kernel)
     arena.open(SPACE, dimension, templates[:350].mean(axis=0) if common else None)
-    arena.load(SPACE, packed_all(ids(700)), templates)
+    arena.load([(SPACE, packed_all(ids(700)), templates)])
 
     for count_max, score_min in [(4096, -1.0), (5, -1.0), (4096, 0.3), (4096, 0.9), (100, 0.0)]:
         question = {"count_max": count_max, "score_min": score_min}
@@ -108,10 +108,36 @@ def test_the_best_are_found_however_the_rows_are_ordered(kernel, dimension):
     for rows in (order, order[::-1]):
         arena = Arena(kernel=kernel)
         arena.open(SPACE, dimension, None)
-        arena.load(SPACE, packed_all(ids(10_000))[rows], templates[rows])
+        arena.load([(SPACE, packed_all(ids(10_000))[rows], templates[rows])])
         for count_max in (1, 10, 4096):
             found = arena.search(SPACE, probe, count_max=count_max, score_min=-1.0)
             assert found == expected[:count_max]
+
+
+@pytest.mark.parametrize("dimension", [24, 256])
+def test_spaces_that_are_loaded_together_answer_each_for_itself(kernel, dimension):
+    templates = people(9000, dimension, seed=4)
+    arena, truth, first, references = Arena(kernel=kernel), {}, 0, []
+    for number, count in enumerate([1, 50, 64, 65, 511, 513, 1, 700, *[130] * 50]):
+        space = number, "faces" if number % 3 else "users"
+        centre = templates[0] if number % 5 else None
+        arena.open(space, dimension, centre, keeps_templates=space[1] == "users")
+        # A space comes in two pieces, the second long after the first.
+        for rows in (slice(first, first + count // 2), slice(first + count // 2, first + count)):
+            if rows.stop > rows.start:
+                references.append((space, packed_all(ids(9000)[rows]), templates[rows]))
+        truth[space] = ids(9000)[first : first + count], templates[first : first + count]
+        first += count
+
+    arena.load(iter(references[::2] + references[1::2]))
+
+    where = dict(zip(ids(9000), templates, strict=True))
+    for space, (face_ids, rows) in truth.items():
+        probe, question = rows[len(rows) // 2], {"count_max": 4096, "score_min": 0.3}
+        found = arena.search(
+            space, probe, outside=lambda some: np.stack([where[i] for i in some]), **question
+        )
+        assert found == exact.search(face_ids, rows, probe, **question)
 
 
 def test_several_threads_find_what_one_finds():
@@ -135,7 +161,7 @@ def test_a_score_that_equals_the_threshold_is_found(kernel, dimension):
     probe = templates[3]
     arena = Arena(kernel=kernel)
     arena.open(SPACE, dimension, None)
-    arena.load(SPACE, packed_all(ids(2000)), templates)
+    arena.load([(SPACE, packed_all(ids(2000)), templates)])
     scores = dict(zip(ids(2000), exact.scores(templates, probe).tolist(), strict=True))
 
     for score in sorted(scores.values())[::-80]:
@@ -170,7 +196,7 @@ def missed(dimension, score, *, probes_count, rows_count, deviations=DEVIATIONS)
         score_min = float(exact.scores(rows, probe).min())
         arena = Arena(kernel=kernel)
         arena.open(SPACE, dimension, None)
-        arena.load(SPACE, packed_all(ids(rows_count)), rows)
+        arena.load([(SPACE, packed_all(ids(rows_count)), rows)])
         found = arena.search(SPACE, probe, count_max=rows_count, score_min=score_min)
         count += rows_count - len(found)
         arena.close()
@@ -218,9 +244,8 @@ class ArenaIsADict(RuleBasedStateMachine):
         self.arena = Arena(kernel=kernels.kernel_named(name))
         self.arena.open(SPACE, 8, self.pool.mean(axis=0))
         if loaded:
-            self.arena.load(
-                SPACE, packed_all(list(self.truth)), np.stack(list(self.truth.values()))
-            )
+            templates = np.stack(list(self.truth.values()))
+            self.arena.load([(SPACE, packed_all(list(self.truth)), templates)])
 
     @rule(
         added=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=90),

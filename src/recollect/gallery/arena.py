@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -24,14 +25,22 @@ from recollect.gallery.scan import Scanner, best
 from recollect.gallery.store import Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
 
     from recollect.gallery.kernel import Kernel
     from recollect.gallery.store import Ids, Template, Templates
 
+SMALL_ROWS: Final = 512
+"""References of one space from which on it pays to quantise them where they are to stay."""
+TOGETHER_ROWS: Final = 4096
+"""References quantised together, in memory that does not outlast it."""
+
 Space = tuple[int, str]
 """A collection's key and what is searched in it: "faces" or "users"."""
+
+_candidate = partial(tuple.__new__, Candidate)
+"""A candidate of a pair, without Python's own steps: there may be thousands in an answer."""
 
 Outside = Callable[[Sequence[str]], "Templates"]
 """Reads templates of ids, shape (count, dimension), NaN for an id that is not there any more."""
@@ -118,9 +127,29 @@ class Arena:
         region = self._spaces.get(space)
         return 0 if region is None else region.held_bytes()
 
-    def load(self, space: Space, ids: Ids, templates: Templates) -> None:
-        """Add references in bulk, before the first `publish`; their ids must be new."""
-        self._spaces[space].load(ids, templates)
+    def load(self, references: Iterable[tuple[Space, Ids, Templates]]) -> None:
+        """Add references to spaces in bulk, before their first `publish`; ids must be new.
+
+        Those of many small spaces are quantised together.
+        """
+        waiting: list[tuple[Region, Ids, Templates]] = []
+        rows = 0
+        for space, ids, templates in references:
+            region = self._spaces[space]
+            if len(ids) > SMALL_ROWS:
+                region.load(ids, templates)
+                continue
+            if waiting and not (
+                region.shelf is waiting[0][0].shelf
+                and region.centre is waiting[0][0].centre
+                and rows + len(ids) <= TOGETHER_ROWS
+            ):
+                _load_together(waiting)
+                waiting, rows = [], 0
+            waiting.append((region, ids, templates))
+            rows += len(ids)
+        if waiting:
+            _load_together(waiting)
 
     def publish(
         self,
@@ -191,7 +220,7 @@ class Arena:
         shut_out = None if exclude is None else packed_all([exclude]).tobytes()
         ids, scores = best(ids, scores, count_max, score_min, shut_out)
         found = zip(unpacked_all([ids.tobytes()]), scores.tolist(), strict=True)
-        return list(map(Candidate._make, found))
+        return list(map(_candidate, found))
 
     def drop(self, space: Space) -> None:
         """Forget a space and overwrite its rows; searches in progress finish first."""
@@ -285,3 +314,20 @@ class Arena:
             keeps_templates=keeps_templates,
             keeps_signs=self._kernel.keeps_signs(dimension),
         )
+
+
+def _load_together(small: Sequence[tuple[Region, Ids, Templates]]) -> None:
+    """Quantise what several regions of one shelf and centre are to hold, then hand it out."""
+    if len(small) == 1:
+        ((region, ids, templates),) = small
+        region.load(ids, templates)
+        return
+    columns, widest = small[0][0].quantised(
+        np.concatenate([ids for _, ids, _ in small]),
+        np.concatenate([templates for _, _, templates in small]),
+    )
+    begin = 0
+    for region, ids, _ in small:
+        end = begin + len(ids)
+        region.restore([column[begin:end] for column in columns], widest)
+        begin = end

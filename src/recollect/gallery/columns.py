@@ -97,30 +97,30 @@ class Grouped:
 
 
 class Chunk:
-    """Columns of 65,536 rows, one behind the other in one anonymous mapping.
+    """Columns of rows, one behind the other in one anonymous mapping.
 
     A page that was never written takes no memory. Nothing here moves while it lives.
 
     Args:
         number: position in its shelf; an address is `number * CHUNK_ROWS + row`.
         layout: which columns there are.
+        rows: whole groups of them; fewer only where none is lent out.
     """
 
-    def __init__(self, number: int, layout: Layout) -> None:
+    def __init__(self, number: int, layout: Layout, rows: int = CHUNK_ROWS) -> None:
         self.number = number
         columns = layout.columns()
         lengths = {
-            name: CHUNK_ROWS * kind.itemsize * math.prod(shape)
-            for name, (kind, shape) in columns.items()
+            name: rows * kind.itemsize * math.prod(shape) for name, (kind, shape) in columns.items()
         }
-        # Every length is a multiple of 64 KiB, so every column starts on a cache line, and no huge
-        # page is left half empty.
+        # Every length is a multiple of a cache line, and in a whole chunk of 64 KiB: every column
+        # starts on a line, and no huge page is left half empty.
         whole = mapped(sum(lengths.values()))
         arrays: dict[str, Any] = {}
         at = 0
         for name, (kind, shape) in columns.items():
             raw = whole[at : at + lengths[name]]
-            arrays[name] = raw.view(kind).reshape(CHUNK_ROWS, *shape)
+            arrays[name] = raw.view(kind).reshape(rows, *shape)
             at += lengths[name]
 
         self.codes: Codes = arrays["codes"]
@@ -138,7 +138,7 @@ class Chunk:
         there are sign bits. They follow from the columns and are none: see `top`."""
         if self.signs is not None:
             arrays["signs"] = self.signs
-            self.tops = np.zeros((CHUNK_ROWS // GROUP_ROWS, 2), np.float32)
+            self.tops = np.zeros((rows // GROUP_ROWS, 2), np.float32)
         self.columns: list[AnyColumn | Grouped] = list(arrays.values())
         """Every column, for what has to touch all of a row."""
         self._addressed = [

@@ -22,15 +22,17 @@ from recollect.gallery.crypt import Damaged
 from recollect.gallery.store import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from recollect.gallery.arena import Arena, Space
     from recollect.gallery.store import (
+        Block,
         Candidate,
         Change,
         Collection,
         Face,
+        Ids,
         Kind,
         Store,
         Template,
@@ -396,12 +398,15 @@ class Galleries:
         for collection, sequence in zip(unread, sequences, strict=True):
             indexes.append(_Index(collection, sequence))
             self._open_space(collection, "faces", sequence)
+        self._arena.load(self._references(blocks))
+        return indexes
+
+    def _references(self, blocks: Iterable[Block]) -> Iterator[tuple[Space, Ids, Templates]]:
         for block in blocks:
             key, kind = block.collection.key, block.kind
             if (key, kind) not in self._arena:
                 self._open_space(block.collection, kind, self._arena.sequence((key, "faces")))
-            self._arena.load((key, kind), block.ids, block.templates)
-        return indexes
+            yield (key, kind), block.ids, block.templates
 
     def _open_space(self, collection: Collection, kind: Kind, sequence: int) -> None:
         self._arena.open(

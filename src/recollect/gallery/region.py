@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from recollect.gallery.codes import SQUARE_ERROR
-from recollect.gallery.columns import CHUNK_ROWS, EXTENT_ROWS_MIN
+from recollect.gallery.columns import CHUNK_ROWS, EXTENT_ROWS_MIN, GROUP_ROWS, Chunk
 from recollect.gallery.directory import Directory
 from recollect.gallery.ids import packed_all
 from recollect.gallery.view import Part, View
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from recollect.gallery.codes import Centre, Widest
-    from recollect.gallery.columns import AnyColumn, Bytes, Chunk, Extent, Shelf
+    from recollect.gallery.columns import AnyColumn, Bytes, Extent, Shelf
     from recollect.gallery.directory import Addresses
     from recollect.gallery.kernel import Kernel
     from recollect.gallery.store import Template, Templates
@@ -86,6 +86,14 @@ class Region:
         with self._drafting() as draft:
             draft.append(ids, templates)
 
+    def quantised(self, ids: Bytes, templates: Templates) -> tuple[list[AnyColumn], Widest]:
+        """References as `restore` takes them, of this region or others of its shelf and centre."""
+        groups, rows = -(-len(ids) // GROUP_ROWS), slice(0, len(ids))
+        chunk = Chunk(0, self.shelf.layout, groups * GROUP_ROWS)
+        self.check(templates)
+        widest = self.write(ids, templates, chunk, rows)
+        return [column[rows] for column in chunk.columns], widest
+
     def restore(self, columns: Sequence[AnyColumn], widest: Widest) -> None:
         """Append rows as a space of the same layout and centre held them."""
         with self._drafting() as draft:
@@ -132,6 +140,20 @@ class Region:
             here = numbers == number
             out[here] = self.shelf.chunk(int(number)).ids[addresses[here] % CHUNK_ROWS]
         return out
+
+    def check(self, templates: Templates) -> None:
+        """Make sure that templates are of this model."""
+        assert templates.dtype == np.float32
+        assert templates.shape[1:] == (self.shelf.layout.dimension,), "of another model"
+        lengths = np.einsum("ij,ij->i", templates, templates)
+        assert (np.abs(lengths - 1) < SQUARE_ERROR).all(), "a template is not unit length"
+
+    def write(self, ids: Bytes, templates: Templates, chunk: Chunk, rows: slice) -> Widest:
+        """Fill all columns of rows."""
+        chunk.ids[rows] = ids
+        if chunk.templates is not None:
+            chunk.templates[rows] = templates
+        return self.kernel.encode(templates, self.centre, chunk, rows)
 
     @contextmanager
     def _drafting(self) -> Iterator[_Draft]:
@@ -202,16 +224,10 @@ class _Draft:
 
     def append(self, ids: Bytes, templates: Templates) -> None:
         """Write rows that no view shows yet."""
-        assert templates.dtype == np.float32
-        assert templates.shape[1:] == (self.region.shelf.layout.dimension,), "of another model"
-        lengths = np.einsum("ij,ij->i", templates, templates)
-        assert (np.abs(lengths - 1) < SQUARE_ERROR).all(), "a template is not unit length"
+        self.region.check(templates)
 
         def write(taken: slice, chunk: Chunk, rows: slice) -> Widest:
-            chunk.ids[rows] = ids[taken]
-            if chunk.templates is not None:
-                chunk.templates[rows] = templates[taken]
-            return self.region.kernel.encode(templates[taken], self.region.centre, chunk, rows)
+            return self.region.write(ids[taken], templates[taken], chunk, rows)
 
         self._fill(len(ids), write)
 

@@ -65,9 +65,8 @@ class Part:
 
     def longer(self, count: int, widest: Widest) -> Part:
         """The same with `count` more rows, which have been written."""
-        return Part(
-            self.extent, self.rows + count, self.dead, self.dead_count, self.widest.or_(widest)
-        )
+        widest = self.widest.or_(widest) if self.rows else widest
+        return Part(self.extent, self.rows + count, self.dead, self.dead_count, widest)
 
     def without(self, rows: npt.NDArray[np.intp]) -> Part:
         """The same with rows deleted that were live."""

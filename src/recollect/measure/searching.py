@@ -101,7 +101,7 @@ class Ours:
             oracle.see(rows, block)
             ids = packed_all(identifiers(rows))
             start = time.perf_counter()
-            self.arena.load(SPACE, ids, block)
+            self.arena.load([(SPACE, ids, block)])
             seconds += time.perf_counter() - start
         self.load_per_s = gallery.faces / seconds
         self.bytes_per_face = (_resident_bytes() - before) / gallery.faces

@@ -25,7 +25,7 @@ def unit(count, dimension, seed=0):
 def filled(count, dimension=16, **more):
     arena = Arena()
     arena.open(SPACE, dimension, None, **more)
-    arena.load(SPACE, packed_all(ids(count)), unit(count, dimension))
+    arena.load([(SPACE, packed_all(ids(count)), unit(count, dimension))])
     return arena
 
 
@@ -99,7 +99,7 @@ def test_a_change_that_cannot_be_applied_leaves_everything_as_it_was():
 def test_the_excluded_id_gives_its_place_to_the_next():
     arena, angles = filled(0, 2), np.linspace(0, 3, 50)
     templates = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    arena.load(SPACE, packed_all(ids(50)), templates)
+    arena.load([(SPACE, packed_all(ids(50)), templates)])
 
     nearest = [c.id for c in arena.search(SPACE, templates[0], count_max=3, score_min=-1)]
     without = found(arena, templates[0], score_min=-1, exclude=nearest[0])
@@ -204,7 +204,7 @@ def test_the_tops_of_groups_cover_every_row_that_a_search_sees(tmp_path):
             assert (chunk.tops[rows // GROUP_ROWS, 1] >= chunk.offset[rows]).all()
 
     templates = unit(1000, 256)
-    arena.load(SPACE, packed_all(ids(300)), templates[:300])
+    arena.load([(SPACE, packed_all(ids(300)), templates[:300])])
     assert_covered(arena)
     for step in range(300, 1000, 7):
         added = list(zip(ids(7, step), templates[step : step + 7], strict=True))

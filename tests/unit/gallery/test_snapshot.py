@@ -27,12 +27,12 @@ def filled(kernel="auto"):
     """Three spaces: one with holes and a centre, an empty one, and a long-templated one."""
     arena = Arena(kernel=kernel)
     arena.open(FACES, 32, unit(1, 32, seed=9)[0] / 2)
-    arena.load(FACES, packed_all(ids(40_000)), unit(40_000, 32))
+    arena.load([(FACES, packed_all(ids(40_000)), unit(40_000, 32))])
     arena.publish(FACES, 7, list(zip(ids(9), unit(9, 32, seed=4), strict=True)), ids(30, 100))
     arena.open(USERS, 32, unit(1, 32, seed=9)[0] / 2)
     arena.publish(USERS, 7, (), ())
     arena.open(OTHER, 256, None)
-    arena.load(OTHER, packed_all(ids(100)), unit(100, 256))
+    arena.load([(OTHER, packed_all(ids(100)), unit(100, 256))])
     arena.publish(OTHER, 3, (), ())
     return arena
 

@@ -65,6 +65,9 @@ class Keyring:
         with self._database.reading(snapshot=False) as sql:
             query = "SELECT uid, sealed FROM key WHERE uid = ?"
             sealed = dict(sql.each(query, [(uid,) for uid, _, _ in owners]))
+            if len(owners) > 1:
+                # Its pages would stay in memory, and are not asked for again soon.
+                sql.connection.release_memory()
         boxes = {}
         for uid, account, number in owners:
             if uid not in sealed:
