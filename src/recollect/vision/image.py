@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from recollect.errors import ThrottlingException
 from recollect.vision.decode_worker import Worker
+from recollect.vision.familiar import Familiar
 from recollect.vision.header import Limits, read
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ class Decoder:
         self._limits = limits or Limits()
         self._closed = False
         self._workers = [Worker(cpu_s, memory_bytes, self._limits) for _ in range(children)]
-        # Last in, first out: the child that worked last has the warmest caches.
-        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
+        self._idle = Familiar[Worker]()
         for worker in self._workers:
             worker.start()
             self._idle.put(worker)

@@ -11,6 +11,7 @@ import numpy as np
 
 from recollect.errors import InternalServerError, ThrottlingException
 from recollect.telemetry import log
+from recollect.vision.familiar import Familiar
 from recollect.vision.manifest import PackError, manifest_text, parse, unusable
 from recollect.vision.model_job import Job, answers, encode, receive, send
 from recollect.vision.model_loader import Loader
@@ -59,8 +60,7 @@ class ModelPool:
         self._closed = False
         self._loader = Loader(texts)
         self._places = [_Place(self._loader) for _ in range(processes)]
-        # Last in, first out: the process that worked last has the warmest caches.
-        self._idle: queue.LifoQueue[_Place] = queue.LifoQueue()
+        self._idle = Familiar[_Place]()
         for place in self._places:
             self._idle.put(place)
 
