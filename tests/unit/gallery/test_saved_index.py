@@ -127,3 +127,20 @@ def test_a_server_that_is_stopped_keeps_its_index_for_the_next_one(tmp_path):
     assert not file.exists()
     assert found(second.galleries, staff, 2) == [face_id(2)]
     second.close()
+
+
+def test_a_collection_whose_users_were_left_out_is_read(store, path, staff, monkeypatch):
+    def without_users(arena, *given):
+        opened, left_out = restore(arena, *given)
+        users = {space for space in opened if space[1] == "users"}
+        for space in users:
+            arena.drop(space)
+        return opened - users, left_out | users
+
+    restore = Arena.restore
+    monkeypatch.setattr(Arena, "restore", without_users)
+
+    made = galleries(store, path)
+
+    assert found(made, staff, 1, "users") == [store.user(staff, "anna").key]
+    assert found(made, staff, 2) == [face_id(2)]
