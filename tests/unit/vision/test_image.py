@@ -510,12 +510,11 @@ def test_a_caller_waits_for_a_child_only_so_long(monkeypatch):
         assert decoder.decode(CUT[0]).width == 256
 
 
-def test_children_that_cannot_start_are_reported_and_the_place_is_kept():
+def test_children_that_cannot_start_are_reported_and_the_place_is_kept(monkeypatch):
     with own_decoder() as decoder:
         decoder.ready()
         (worker,) = decoder._workers
-        right = worker._command
-        worker._command = [sys.executable, "-c", "raise SystemExit(3)"]
+        monkeypatch.setattr(sys, "executable", "/bin/false")
         os.kill(pids(decoder)[0], signal.SIGKILL)
         worker._process.wait()
 
@@ -523,10 +522,10 @@ def test_children_that_cannot_start_are_reported_and_the_place_is_kept():
             with pytest.raises(RuntimeError, match="did not start"):
                 decoder.decode(CUT[0])
 
-        worker._command = ["/nonexistent"]
+        monkeypatch.setattr(sys, "executable", "/nonexistent")
         with pytest.raises(FileNotFoundError):
             decoder.decode(CUT[0])
-        worker._command = right
+        monkeypatch.undo()
         assert decoder.decode(CUT[0]).width == 256
 
 
