@@ -40,6 +40,8 @@ class Session:
         self._session = onnxruntime.InferenceSession(
             model, sess_options=options, providers=["CPUExecutionProvider"]
         )
+        # It keeps the file as well, to begin anew with other providers: as much again as the net.
+        self._session._model_bytes = None
 
     @property
     def inputs(self) -> dict[str, list[int | str | None]]:

@@ -1,5 +1,7 @@
 """Foreign ONNX files: what is refused, and a fixed batch set free."""
 
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -159,3 +161,13 @@ def test_a_graph_too_large_is_refused(monkeypatch):
 
 def test_the_onnx_library_is_new_enough_to_refuse_escapes_itself():
     assert tuple(int(n) for n in onnx.__version__.split(".")[:2]) >= (1, 23)
+
+
+def test_a_net_at_work_does_not_keep_the_file_that_it_came_from():
+    model = flattening().SerializeToString()
+    before = sys.getrefcount(model)
+
+    session = Session(model)
+
+    assert sys.getrefcount(model) == before
+    assert session.run({"in": np.ones((1, 3, 2, 2), np.float32)}, ["out"])[0].sum() == 24
