@@ -100,8 +100,11 @@ def holed(tmp_path):
             "SELECT min(pageno) FROM dbstat WHERE name = 'face' AND pagetype = 'leaf'"
         )
     with (folder / "recollect.db").open("r+b") as file:
-        file.seek((page - 1) * PAGE_BYTES + 4000)
-        file.write(b"?")
+        place = (page - 1) * PAGE_BYTES + 4000
+        file.seek(place)
+        (byte,) = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
     return folder
 
 
