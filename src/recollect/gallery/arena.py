@@ -22,7 +22,7 @@ from recollect.gallery.ids import packed_all, unpacked_all
 from recollect.gallery.kernel import choose
 from recollect.gallery.region import Region
 from recollect.gallery.scan import Scanner, best
-from recollect.gallery.store import Candidate
+from recollect.gallery.store import Candidate, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -36,7 +36,7 @@ SMALL_ROWS: Final = 512
 TOGETHER_ROWS: Final = 4096
 """References quantised together, in memory that does not outlast it."""
 
-Space = tuple[int, str]
+Space = tuple[int, Kind]
 """A collection's key and what is searched in it: "faces" or "users"."""
 
 _candidate = partial(tuple.__new__, Candidate)

@@ -143,6 +143,8 @@ class Galleries:
                 for collection in some:
                     with suppress(ResourceNotFoundException):
                         self._load([collection], time.monotonic())
+        # A set keeps the room of what was taken out of it.
+        self._restored = set(self._restored)
         self._loaded = True
 
     def restore(self, path: Path, key: bytes) -> None:
@@ -499,7 +501,7 @@ class Galleries:
         expected = index.sequence + 1
         assert sequence == expected, f"change {sequence} came where {expected} was due"
         self._arena.publish((key, "faces"), sequence, change.faces_added, change.faces_removed)
-        users = key, "users"
+        users: Space = key, "users"
         if change.users_added and users not in self._arena:
             self._open_space(change.collection, "users", index.sequence)
         if users in self._arena:

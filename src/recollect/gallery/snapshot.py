@@ -19,6 +19,7 @@ from recollect.gallery.codes import Widest
 from recollect.gallery.columns import Layout
 from recollect.gallery.crypt import Damaged
 from recollect.gallery.sealed import SealedReader, SealedWriter
+from recollect.gallery.store import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,7 +44,7 @@ class Record(Version, frozen=True):
     """What a snapshot says of a space before its rows."""
 
     key: int
-    kind: str
+    kind: Kind
     sequence: int
     dimension: int
     keeps_templates: bool
@@ -58,7 +59,7 @@ class Record(Version, frozen=True):
         return Layout(self.dimension, self.keeps_templates, self.keeps_signs)
 
 
-def write(file: IO[bytes], key: bytes, regions: Iterable[tuple[tuple[int, str], Region]]) -> None:
+def write(file: IO[bytes], key: bytes, regions: Iterable[tuple[tuple[int, Kind], Region]]) -> None:
     """Write spaces, each as a search would see it now."""
     sealed = SealedWriter(file, key)
     for (collection, kind), region in regions:
