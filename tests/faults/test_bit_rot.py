@@ -125,9 +125,11 @@ def test_a_damaged_page_fails_only_the_reads_that_meet_it(holed):
     with contextlib.closing(sqlite_store(holed)) as store:
         staff, visitors = (store.collection(ACCOUNT, name) for name in ("staff", "visitors"))
         for number in range(10):
-            # By the connection that writes, which is another one from then on.
+            writer = store._database.writer
             with pytest.raises(Damaged):
                 store.references(staff, [face_id(number)])
+            # It was read by the connection that writes, which is another one from then on.
+            assert store._database.writer is not writer
             store.delete_faces(visitors, [face_id(399 - number)])
             found, _ = store.references(visitors, [face_id(number)])
             assert [face.face_id for face in found] == [face_id(number)]
